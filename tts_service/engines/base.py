@@ -1,0 +1,167 @@
+"""The seam between a worker and the engine that it hosts.
+
+An engine is found by name in the entry-point group `tts_service.engines`. What is registered
+there is a callable that takes the engine's options as keyword strings and returns a loaded,
+warm `Engine`; it raises `OptionError` for an option it doesn't know or can't use.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Ability",
+    "Engine",
+    "EngineDescription",
+    "EngineVoice",
+    "OptionError",
+    "PcmChunk",
+    "Render",
+    "RenderJob",
+    "UnknownVoiceError",
+    "find_engine",
+]
+
+ENGINES_GROUP = "tts_service.engines"
+
+
+class OptionError(ValueError):
+    """An engine's option, or its name, is not one that it can be started with."""
+
+
+class UnknownVoiceError(LookupError):
+    """The engine has no voice of that id."""
+
+
+class Ability(StrEnum):
+    """What an engine can honour beyond text, voice and language."""
+
+    SPEED = "speed"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineVoice:
+    """A voice that comes with an engine.
+
+    Attributes:
+        id: unique within the engine.
+        display_name: name for people.
+        languages: BCP-47 tags, the default first; at least one.
+        sample_rate_hz: rate of the PCM that is rendered with it.
+        model_fingerprint: SHA-256 (hexadecimal) of the model's content.
+    """
+
+    id: str
+    display_name: str
+    languages: tuple[str, ...]
+    sample_rate_hz: int
+    model_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What an engine is and can do; the same as long as the worker runs.
+
+    Attributes:
+        max_segment_characters: longest text of one render, in Unicode code points.
+        max_concurrent_renders: renders that make progress at the same time.
+    """
+
+    name: str
+    voices: tuple[EngineVoice, ...]
+    model_fingerprint: str
+    max_segment_characters: int
+    max_concurrent_renders: int
+    abilities: frozenset[Ability]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderJob:
+    """One segment of text to speak.
+
+    Attributes:
+        speed: factor on the speaking rate; 1.0 is the voice's own.
+    """
+
+    text: str
+    voice: str
+    language: str
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PcmChunk:
+    """A run of mono samples, and the part of the job's text that they speak.
+
+    Attributes:
+        samples: shape (n,), float32, full scale 1.0.
+        start_character: first code point of the span.
+        end_character: one past the last.
+    """
+
+    samples: NDArray[np.float32]
+    start_character: int
+    end_character: int
+
+
+class Render(Iterator[PcmChunk], Protocol):
+    """One render in progress.
+
+    Iterated by one thread at a time. `cancel` may come from any thread at any time, also
+    twice, also after the end: the iterator then stops, within one step of the model.
+    """
+
+    @property
+    def sample_count(self) -> int | None:
+        """Samples of the whole render, once that is known. Asked after the first chunk."""
+        ...
+
+    def cancel(self) -> None:
+        """Stops the render and frees what it holds."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded, warm model. Safe to use from many threads."""
+
+    def describe(self) -> EngineDescription:
+        """Says what the engine is and can do."""
+        ...
+
+    def render(self, job: RenderJob) -> Render:
+        """Begins a render; cheap, the work is done by the iteration.
+
+        Raises:
+            UnknownVoiceError: the engine has no such voice.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the model. No render is in progress any more."""
+        ...
+
+
+def find_engine(name: str) -> Callable[..., Engine]:
+    """Returns what opens the engine of this name.
+
+    Raises:
+        OptionError: no such engine is installed, or its packages are missing.
+    """
+    installed = entry_points(group=ENGINES_GROUP)
+    if name not in installed.names:
+        raise OptionError(
+            f"no engine {name!r}; installed are: {', '.join(sorted(installed.names))}"
+        )
+    try:
+        opener: Callable[..., Engine] = installed[name].load()
+    except ImportError as error:
+        raise OptionError(
+            f"engine {name!r} needs a package that is missing ({error.name}); "
+            f"install it with: pip install 'tts-service[{name}]'"
+        ) from error
+    return opener

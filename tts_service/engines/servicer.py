@@ -1,0 +1,135 @@
+"""`engine.v1.Engine` on top of an `Engine`: proto to domain, and threads to asyncio.
+
+A render is pulled, one chunk at a time, on a pool of as many threads as the engine renders
+at once. So nothing is computed that nobody reads, callers of a busy engine take turns chunk
+by chunk, and there is no queue to bound.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import grpc.aio
+import structlog
+
+from protos.engine.v1 import engine_pb2, engine_pb2_grpc
+
+from .base import Ability, Engine, PcmChunk, Render, RenderJob, UnknownVoiceError
+
+__all__ = ["EngineServicer"]
+
+# 340 ms at 24 kHz: small enough to cut the wait for the first of them, large enough that
+# messages cost nothing beside the model.
+_MESSAGE_SAMPLES = 8192
+
+_ABILITIES = {Ability.SPEED: engine_pb2.ABILITY_SPEED}
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class EngineServicer(engine_pb2_grpc.EngineServicer):
+    """Answers UNAVAILABLE until an engine is attached."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._log = structlog.get_logger()
+
+    def attach(self, engine: Engine) -> None:
+        """Begins to serve `engine`, which is loaded and warm."""
+        renders = engine.describe().max_concurrent_renders
+        self._pool = ThreadPoolExecutor(renders, thread_name_prefix="render")
+        self._engine = engine
+
+    async def close(self) -> None:
+        """Waits for the render threads and frees the engine. No call is in progress."""
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.close)
+            self._engine = None
+
+    async def Describe(
+        self, request: engine_pb2.DescribeRequest, context: _Context
+    ) -> engine_pb2.DescribeResponse:
+        """See the contract."""
+        engine, _ = await self._ready(context)
+        description = engine.describe()
+        return engine_pb2.DescribeResponse(
+            name=description.name,
+            voices=[
+                engine_pb2.EngineVoice(
+                    id=voice.id,
+                    display_name=voice.display_name,
+                    languages=voice.languages,
+                    sample_rate_hz=voice.sample_rate_hz,
+                    model_fingerprint=voice.model_fingerprint,
+                )
+                for voice in description.voices
+            ],
+            model_fingerprint=description.model_fingerprint,
+            max_segment_characters=description.max_segment_characters,
+            max_concurrent_renders=description.max_concurrent_renders,
+            abilities=[_ABILITIES[ability] for ability in sorted(description.abilities)],
+        )
+
+    async def Render(
+        self, request: engine_pb2.RenderRequest, context: _Context
+    ) -> AsyncIterator[engine_pb2.RenderResponse]:
+        """See the contract."""
+        engine, pool = await self._ready(context)
+        rates_hz = {voice.id: voice.sample_rate_hz for voice in engine.describe().voices}
+        try:
+            job = RenderJob(request.text, request.voice, request.language, request.speed or 1.0)
+            render = engine.render(job)
+        except UnknownVoiceError:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "the engine has no such voice")
+        try:
+            chunk = await _next_chunk(pool, render)
+            header = engine_pb2.RenderHeader(
+                sample_rate_hz=rates_hz[request.voice],
+                sample_format=engine_pb2.SAMPLE_FORMAT_F32LE,
+                sample_count=0 if chunk is None else render.sample_count,
+            )
+            yield engine_pb2.RenderResponse(header=header)
+            while chunk is not None:
+                for message in _messages(chunk):
+                    yield message
+                chunk = await _next_chunk(pool, render)
+        except Exception:
+            if context.cancelled():
+                raise
+            self._log.exception("render failed", voice=job.voice, characters=len(job.text))
+            await context.abort(grpc.StatusCode.INTERNAL, "the engine failed")
+        finally:
+            render.cancel()
+
+    async def _ready(self, context: _Context) -> tuple[Engine, ThreadPoolExecutor]:
+        if self._engine is not None and self._pool is not None:
+            return self._engine, self._pool
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is still loading")
+
+
+async def _next_chunk(pool: ThreadPoolExecutor, render: Render) -> PcmChunk | None:
+    """Pulls one chunk on the pool; None at the end."""
+    future: Future[PcmChunk | None] = pool.submit(next, render, None)
+    # A cancelled wait takes a pull that has not begun out of the pool's queue; one that has
+    # begun goes on in its thread until `render.cancel` ends it.
+    return await asyncio.wrap_future(future)
+
+
+def _messages(chunk: PcmChunk) -> list[engine_pb2.RenderResponse]:
+    span = engine_pb2.TextSpan(
+        start_character=chunk.start_character, end_character=chunk.end_character
+    )
+    pieces = (
+        chunk.samples[start : start + _MESSAGE_SAMPLES]
+        for start in range(0, len(chunk.samples), _MESSAGE_SAMPLES)
+    )
+    return [
+        engine_pb2.RenderResponse(
+            audio=engine_pb2.PcmChunk(samples=piece.astype("<f4").tobytes(), span=span)
+        )
+        for piece in pieces
+    ]

@@ -1,0 +1,130 @@
+"""The process that hosts one engine behind `engine.v1.Engine`.
+
+    python -m tts_service.engines.worker --engine piper --listen unix:/run/piper.sock
+
+Health answers NOT_SERVING until the engine is warm. The process ends on SIGTERM, and with
+`--exit-with-parent` also when its standard input closes: the front holds the other end of
+that pipe, so a worker never outlives its front, however the front ended.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from protos.engine.v1 import engine_pb2_grpc
+
+from ..ops.logging import configure_logging
+from .base import OptionError, find_engine
+from .servicer import EngineServicer
+
+__all__ = ["main"]
+
+EXIT_USAGE = 2
+_STOP_GRACE_S = 1.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a worker until it is told to end. Returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    configure_logging(parsed.log_level, parsed.log_format, process=f"worker:{parsed.engine}")
+    if parsed.exit_with_parent:
+        threading.Thread(target=_exit_at_end_of_input, name="parent-watch", daemon=True).start()
+    try:
+        options = dict(_split_option(option) for option in parsed.option)
+        asyncio.run(_serve(parsed.engine, options, parsed.listen))
+    except OptionError as error:
+        print(f"worker: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    return 0
+
+
+async def _serve(engine_name: str, options: dict[str, str], listen: str) -> None:
+    log = structlog.get_logger()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    health = health_aio.HealthServicer()
+    servicer = EngineServicer()
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    engine_pb2_grpc.add_EngineServicer_to_server(servicer, server)
+    await _set_health(health, serving=False)
+    try:
+        server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise OptionError(f"can't listen on {listen}") from error
+    await server.start()
+    try:
+        opener = find_engine(engine_name)
+        try:
+            engine = await asyncio.to_thread(opener, **options)
+        except TypeError as error:
+            raise OptionError(f"engine {engine_name!r}: {error}") from error
+        servicer.attach(engine)
+        await _set_health(health, serving=True)
+        log.info("engine ready", voices=len(engine.describe().voices))
+        await stop.wait()
+    finally:
+        await health.enter_graceful_shutdown()
+        await server.stop(_STOP_GRACE_S)
+        await servicer.close()
+
+
+async def _set_health(health: health_aio.HealthServicer, *, serving: bool) -> None:
+    response = health_pb2.HealthCheckResponse
+    for service in ("", "engine.v1.Engine"):
+        await health.set(service, response.SERVING if serving else response.NOT_SERVING)
+
+
+def _exit_at_end_of_input() -> None:
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    # At once and from this thread: the main one may be deep in a model.
+    os._exit(0)
+
+
+def _split_option(option: str) -> tuple[str, str]:
+    name, separator, value = option.partition("=")
+    if not separator:
+        raise OptionError(f"--option is written NAME=VALUE, not {option!r}")
+    return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tts_service.engines.worker",
+        description="Hosts one engine behind the gRPC service engine.v1.Engine.",
+    )
+    parser.add_argument("--engine", required=True, help="name of the engine: tone, piper, …")
+    parser.add_argument("--listen", required=True, help="unix:PATH or HOST:PORT")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the engine; may be given many times",
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error")
+    )
+    parser.add_argument("--log-format", default="auto", choices=("auto", "console", "json"))
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="end when standard input is closed"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

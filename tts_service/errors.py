@@ -1,0 +1,104 @@
+"""What can go wrong, as the domain sees it.
+
+    ServiceError
+    ├── InvalidRequest         the caller's input is at fault; names each field
+    ├── VoiceNotFound          no voice of that id
+    ├── EngineUnavailable      no worker can render now; trying again may help
+    ├── DeadlinePassed         the caller's time is over
+    └── RenderFailed           the engine answered with an error of its own
+
+`tts_service.api.status` is the one place that turns these into gRPC statuses. Their texts
+are written for callers: they never hold a path, a stack or another library's message.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "DeadlinePassed",
+    "EngineUnavailable",
+    "InvalidRequest",
+    "RenderFailed",
+    "ServiceError",
+    "Violation",
+    "VoiceNotFound",
+]
+
+
+class ServiceError(Exception):
+    """Base of everything that a caller may be told about.
+
+    Attributes:
+        reason: what happened, in UPPER_SNAKE_CASE, for programs (`ErrorInfo.reason`).
+    """
+
+    reason = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field at fault.
+
+    Attributes:
+        field: path of the field in the request, such as `format.sample_rate_hz`.
+        description: what is wrong and what would be right, in one sentence.
+    """
+
+    field: str
+    description: str
+
+
+class InvalidRequest(ServiceError):  # noqa: N818 - the names read as the state they report
+    """The request can't be served whatever the server's state."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, *violations: Violation) -> None:
+        if not violations:
+            raise ValueError("an invalid request has at least one violation")
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = violations
+
+
+class VoiceNotFound(ServiceError):  # noqa: N818
+    """No engine has a voice of this id."""
+
+    reason = "VOICE_NOT_FOUND"
+
+    def __init__(self, voice: str) -> None:
+        super().__init__(f"there is no voice {voice!r}; ListVoices names those that exist")
+        self.voice = voice
+
+
+class EngineUnavailable(ServiceError):  # noqa: N818
+    """No worker of the engine can render now.
+
+    Attributes:
+        retry_after_ms: when trying again is worth it; None where that isn't known.
+    """
+
+    def __init__(
+        self, engine: str, problem: str, *, reason: str, retry_after_ms: int | None = None
+    ) -> None:
+        super().__init__(f"engine {engine!r} {problem}")
+        self.engine = engine
+        self.reason = reason
+        self.retry_after_ms = retry_after_ms
+
+
+class DeadlinePassed(ServiceError):  # noqa: N818
+    """The caller's deadline passed before the work was done."""
+
+    reason = "DEADLINE_PASSED"
+
+    def __init__(self) -> None:
+        super().__init__("the call's deadline passed before the speech was complete")
+
+
+class RenderFailed(ServiceError):  # noqa: N818
+    """The engine gave up on a text. Its own words are in the worker's log."""
+
+    reason = "RENDER_FAILED"
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(f"engine {engine!r} could not speak this text")
+        self.engine = engine
