@@ -1,0 +1,185 @@
+"""A channel to one worker: `engine.v1` to domain, and its statuses to our errors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import NDArray
+
+from protos.engine.v1 import engine_pb2, engine_pb2_grpc
+
+from ..errors import DeadlinePassed, EngineUnavailable, RenderFailed
+
+__all__ = ["Connection", "RenderStream", "SegmentAudio"]
+
+_SAMPLE_DTYPES: Mapping[int, np.dtype[np.generic]] = MappingProxyType(
+    {
+        engine_pb2.SAMPLE_FORMAT_S16LE: np.dtype("<i2"),
+        engine_pb2.SAMPLE_FORMAT_F32LE: np.dtype("<f4"),
+    }
+)
+
+_WARM_POLL_S = 0.02
+
+_CHANNEL_OPTIONS = (
+    # A worker that is starting is tried again soon, not after a second and more.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    # The default is one subchannel pool for the process: a new worker must not inherit the
+    # backoff of a dead one.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A worker's address goes to that worker, whatever proxy the environment names.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentAudio:
+    """A run of mono samples and the span of the segment that they speak.
+
+    Attributes:
+        samples: shape (n,), float32, full scale 1.0.
+        start_character: first code point of the span in the segment's text.
+        end_character: one past the last.
+    """
+
+    samples: NDArray[np.float32]
+    start_character: int
+    end_character: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderStream:
+    """A render whose header has arrived.
+
+    Attributes:
+        sample_count: samples of the whole segment, where the engine knew it.
+        audio: the samples, to be read once.
+    """
+
+    sample_rate_hz: int
+    sample_count: int | None
+    audio: AsyncIterator[SegmentAudio]
+
+
+class Connection:
+    """Speaks to one worker. Close it when the worker is gone."""
+
+    def __init__(self, engine: str, address: str) -> None:
+        self._engine = engine
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub: engine_pb2_grpc.EngineAsyncStub = engine_pb2_grpc.EngineStub(self._channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+
+    async def wait_until_warm(self) -> None:
+        """Waits until the worker's health is SERVING, however long that takes."""
+        request = health_pb2.HealthCheckRequest(service="engine.v1.Engine")
+        while True:
+            with suppress(grpc.aio.AioRpcError):  # its socket appears a moment after its process
+                response = await self._health.Check(request)
+                if response.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+            await asyncio.sleep(_WARM_POLL_S)
+
+    async def describe(self) -> engine_pb2.DescribeResponse:
+        """Returns the engine's description.
+
+        Raises:
+            EngineUnavailable: the worker is gone.
+        """
+        try:
+            return await self._stub.Describe(engine_pb2.DescribeRequest())
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+
+    @asynccontextmanager
+    async def render(
+        self,
+        *,
+        text: str,
+        voice: str,
+        language: str,
+        speed: float,
+        request_id: str,
+        timeout_s: float | None,
+    ) -> AsyncIterator[RenderStream]:
+        """Renders a segment while the context is open; entered when its header has come.
+
+        Raises, here and from the stream's `audio`:
+            EngineUnavailable: the worker ended or can't be reached.
+            DeadlinePassed: `timeout_s` passed.
+            RenderFailed: the engine failed on this text.
+        """
+        call = self._stub.Render(
+            engine_pb2.RenderRequest(text=text, voice=voice, language=language, speed=speed),
+            timeout=timeout_s,
+            metadata=(("x-request-id", request_id),),
+        )
+        responses = aiter(call)
+        try:
+            header = (await anext(responses, engine_pb2.RenderResponse())).header
+            dtype = _SAMPLE_DTYPES.get(header.sample_format)
+            if dtype is None or header.sample_rate_hz <= 0:
+                raise self._broken("no usable header")
+            known = header.sample_count if header.HasField("sample_count") else None
+            audio = self._audio(responses, dtype, len(text))
+            yield RenderStream(header.sample_rate_hz, known, audio)
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Closes the channel; calls in progress fail with EngineUnavailable."""
+        await self._channel.close()
+
+    async def _audio(
+        self,
+        responses: AsyncIterator[engine_pb2.RenderResponse],
+        dtype: np.dtype[np.generic],
+        characters: int,
+    ) -> AsyncIterator[SegmentAudio]:
+        async for response in responses:
+            chunk = response.audio
+            samples = np.frombuffer(chunk.samples, dtype)
+            if dtype.kind == "i":
+                samples = samples / np.float32(32768)
+            if not np.isfinite(samples).all():
+                raise self._broken("samples that are not finite")
+            start, end = (
+                (chunk.span.start_character, chunk.span.end_character)
+                if chunk.HasField("span")
+                else (0, characters)
+            )
+            yield SegmentAudio(samples.astype(np.float32, copy=False), start, end)
+
+    def _broken(self, what: str) -> RenderFailed:
+        structlog.get_logger().error("worker broke the contract", engine=self._engine, what=what)
+        return RenderFailed(self._engine)
+
+    def _translate(self, error: grpc.aio.AioRpcError) -> Exception:
+        match error.code():
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return DeadlinePassed()
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                # CANCELLED is what calls get when the channel of a dead worker is closed.
+                return EngineUnavailable(
+                    self._engine,
+                    "lost its worker while it was speaking",
+                    reason="WORKER_LOST",
+                    retry_after_ms=1000,
+                )
+            case code:
+                structlog.get_logger().error(
+                    "render failed", engine=self._engine, code=code.name, details=error.details()
+                )
+                return RenderFailed(self._engine)

@@ -1,0 +1,149 @@
+"""Keeps one worker alive: start, wait until it is warm, watch, start again."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+import structlog
+
+from protos.engine.v1 import engine_pb2
+
+from ..errors import EngineUnavailable
+from .connection import Connection
+from .worker_process import WorkerCommand, WorkerProcess
+
+__all__ = ["EngineState", "Supervisor", "WorkerMisconfiguredError"]
+
+_FIRST_BACKOFF_S = 0.2
+_LAST_BACKOFF_S = 30.0
+# A worker that served for so long starts the count of failures anew.
+_STABLE_AFTER_S = 60.0
+_STOP_GRACE_S = 3.0
+_EXIT_USAGE = 2
+
+
+class WorkerMisconfiguredError(Exception):
+    """The worker refused its options; starting it again would not help."""
+
+
+class EngineState(StrEnum):
+    """Whether an engine can be used."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+
+
+class Supervisor:
+    """Owns the worker of one engine.
+
+    Args:
+        command: how to start it.
+        start_timeout_s: a worker that isn't warm by then is ended and started again.
+        on_change: awaited after each change of `state`.
+
+    Attributes:
+        description: what the engine said of itself last; None before it was ready once.
+        worker_pid: process id of the worker while it is ready.
+    """
+
+    def __init__(
+        self,
+        command: WorkerCommand,
+        *,
+        start_timeout_s: float,
+        on_change: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.engine = command.engine
+        self.state = EngineState.STARTING
+        self.description: engine_pb2.DescribeResponse | None = None
+        self.worker_pid: int | None = None
+        self._command = command
+        self._start_timeout_s = start_timeout_s
+        self._on_change = on_change
+        self._connection: Connection | None = None
+        self._changed = asyncio.Condition()
+        self._log = structlog.get_logger().bind(engine=self.engine)
+
+    async def run(self) -> None:
+        """Keeps the worker running until this is cancelled, and ends it then.
+
+        Raises:
+            WorkerMisconfiguredError: the worker refused its options.
+        """
+        failures = 0
+        while True:
+            began_s = time.monotonic()
+            await self._run_worker()
+            lived_s = time.monotonic() - began_s
+            failures = 1 if lived_s > _STABLE_AFTER_S else failures + 1
+            # Spread, so that many engines that died together don't start together.
+            backoff_s = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (failures - 1))
+            backoff_s *= random.uniform(0.8, 1.2)
+            self._log.warning("worker starts again", failures=failures, in_s=round(backoff_s, 2))
+            await asyncio.sleep(backoff_s)
+
+    async def connection(self, timeout_s: float) -> Connection:
+        """Returns the connection to the worker, waiting for it to be warm if need be.
+
+        Raises:
+            EngineUnavailable: it isn't warm after `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                while self._connection is None:
+                    await self._changed.wait()
+                return self._connection
+        except TimeoutError:
+            raise EngineUnavailable(
+                self.engine, "is starting", reason="ENGINE_STARTING", retry_after_ms=1000
+            ) from None
+
+    async def _run_worker(self) -> None:
+        """One life of a worker, from its start to its end."""
+        began_s = time.monotonic()
+        process = await WorkerProcess.start(self._command)
+        connection = Connection(self.engine, process.address)
+        ended = asyncio.create_task(process.wait())
+        warm = asyncio.create_task(self._warm_up(connection))
+        try:
+            await asyncio.wait(
+                {ended, warm}, timeout=self._start_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if ended.done():
+                self._log.error("worker ended while it started", exit_status=ended.result())
+                if ended.result() == _EXIT_USAGE:
+                    raise WorkerMisconfiguredError(self.engine)
+            elif warm.done():
+                self.description = warm.result()
+                self.worker_pid = process.pid
+                self._log.info(
+                    "engine ready", pid=process.pid, start_s=round(time.monotonic() - began_s, 2)
+                )
+                await self._change(EngineState.READY, connection)
+                self._log.error("worker ended", pid=process.pid, exit_status=await ended)
+            else:
+                self._log.error("worker isn't warm in time", after_s=self._start_timeout_s)
+        except EngineUnavailable:
+            self._log.error("worker was lost while it started", pid=process.pid)
+        finally:
+            self.worker_pid = None
+            warm.cancel()
+            await self._change(EngineState.RESTARTING, None)
+            await process.stop(_STOP_GRACE_S)
+            await ended
+            await connection.close()
+
+    @staticmethod
+    async def _warm_up(connection: Connection) -> engine_pb2.DescribeResponse:
+        await connection.wait_until_warm()
+        return await connection.describe()
+
+    async def _change(self, state: EngineState, connection: Connection | None) -> None:
+        async with self._changed:
+            self.state = state
+            self._connection = connection
+            self._changed.notify_all()
+        await self._on_change()
