@@ -1,0 +1,107 @@
+"""The command `tts-service`, also `python -m tts_service`."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+try:
+    import click
+except ImportError:
+    sys.exit("tts-service needs the server's packages: pip install 'tts-service[server,piper]'")
+
+__all__ = ["main"]
+
+EXIT_USAGE = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tts-service", prog_name="tts-service")
+def main() -> None:
+    """A gRPC service that speaks.
+
+    `tts-service serve` starts it; the command `tts` talks to it.
+    """
+
+
+@main.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen. Default: 127.0.0.1:50051.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for all that the server keeps. Default: ./data.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="TTS_CONFIG",
+    help="TOML file with settings.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="NAME",
+    help="Engine to start; may be given many times. Default: piper.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Default: info.",
+)
+def serve(config_file: Path | None, **flags: Any) -> None:
+    """Serve speech until SIGTERM or Ctrl-C.
+
+    Prints one line on standard output when it is ready; logs go to standard error.
+
+    \b
+    Every setting can be given in three ways, the first that is found wins:
+      flag         --listen 0.0.0.0:50051
+      environment  TTS_LISTEN=0.0.0.0:50051, TTS_PIPER__VOICES_DIR=/srv/voices
+      file         listen = "0.0.0.0:50051"   (TOML, named by --config or TTS_CONFIG)
+
+    `tts-service settings` lists them all.
+    """
+    # Imported here, so that --help does not wait for them.
+    from .config import ConfigError, load_settings
+    from .ops.logging import configure_logging
+
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    try:
+        settings = load_settings(given, config_file)
+        configure_logging(settings.log_level, settings.log_format, process="front")
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        from .server import serve as run
+
+        asyncio.run(run(settings, on_ready=lambda port, about: _say_ready(settings, port, about)))
+    except ConfigError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"data_dir: {error.strerror}: {error.filename}")
+
+
+@main.command()
+def settings() -> None:
+    """List all settings with their defaults."""
+    from .config import describe_settings
+
+    for line in describe_settings():
+        click.echo(line)
+
+
+def _say_ready(settings: Any, port: int, about: str) -> None:
+    host, separator, _ = settings.listen.rpartition(":")
+    address = settings.listen if settings.listen.startswith("unix:") else f"{host}{separator}{port}"
+    click.echo(f"tts-service ready on {address} ({about})")
+    sys.stdout.flush()
+
+
+def _fail(message: str) -> None:
+    for line in message.splitlines():
+        click.echo(f"tts-service: {line}", err=True)
+    sys.exit(EXIT_USAGE)
+
+
+if __name__ == "__main__":
+    main(prog_name="tts-service")

@@ -1,0 +1,133 @@
+"""What stands around every call: its id, its log line, and the border for errors.
+
+Handlers raise `ServiceError`s. Nothing else of an exception passes this border: neither its
+text nor its trace reaches a caller.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_status import rpc_status
+
+from ..errors import InvalidRequest, ServiceError
+from .status import to_status
+from .wire import MalformedMessage, explaining_decoder
+
+__all__ = ["CallBoundary", "current_request_id"]
+
+_REQUEST_ID_KEY = "x-request-id"
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_SERVICE_PREFIX = "/tts.v1."
+
+
+def current_request_id() -> str:
+    """Returns the id of the call that is being handled."""
+    return str(structlog.contextvars.get_contextvars()["request_id"])
+
+
+class CallBoundary(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of tts.v1; health and reflection pass as they are."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """See `grpc.aio.ServerInterceptor`."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_SERVICE_PREFIX):
+            return handler
+        decoder = explaining_decoder(handler.request_deserializer)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                _streaming(method, handler.unary_stream), decoder, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _unary(method, handler.unary_unary), decoder, handler.response_serializer
+        )
+
+
+def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        with _Call(method, context) as running:
+            try:
+                return await handle(_whole(request), context)
+            except Exception as error:
+                await running.refuse(error)
+
+    return call
+
+
+def _streaming(
+    method: str, handle: Callable[..., AsyncIterator[Any]]
+) -> Callable[..., AsyncIterator[Any]]:
+    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        with _Call(method, context) as running:
+            try:
+                async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
+                    async for response in responses:
+                        yield response
+            except Exception as error:
+                await running.refuse(error)
+
+    return call
+
+
+def _whole(request: Any) -> Any:
+    if isinstance(request, MalformedMessage):
+        raise InvalidRequest(request.violation)
+    return request
+
+
+class _Call:
+    """One call, from its arrival to its log line."""
+
+    def __init__(self, method: str, context: Any) -> None:
+        self._method = method.rpartition("/")[2]
+        self._context = context
+        self._began_s = time.monotonic()
+        self._code = "OK"
+
+    def __enter__(self) -> "_Call":
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=_request_id(self._context))
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
+        # The caller left: a waiting handler gets CancelledError, one that was sending
+        # GeneratorExit or an error of the transport.
+        if exception_type is not None and self._code == "OK":
+            self._code = "CANCELLED"
+        elapsed_ms = round((time.monotonic() - self._began_s) * 1000, 1)
+        structlog.get_logger().info(
+            "call", method=self._method, code=self._code, elapsed_ms=elapsed_ms
+        )
+
+    async def refuse(self, error: Exception) -> NoReturn:
+        """Ends the call with the status that belongs to `error`."""
+        if self._context.cancelled() or isinstance(error, grpc.aio.BaseError):
+            raise error
+        if not isinstance(error, ServiceError):
+            structlog.get_logger().exception("handler failed", method=self._method)
+        status = rpc_status.to_status(to_status(error, current_request_id()))
+        self._code = status.code.name
+        # grpc.aio has no abort_with_status.
+        await self._context.abort(status.code, status.details, status.trailing_metadata)
+        raise asyncio.CancelledError  # abort has raised; this says so to the type checker
+
+
+def _request_id(context: Any) -> str:
+    """The caller's `x-request-id` if it is printable ASCII, else a new one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == _REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex

@@ -1,0 +1,228 @@
+"""Settings: one frozen object, read once from flags, environment, file and defaults.
+
+Flags win over `TTS_*` variables, those over the TOML file, that over the defaults. What is
+unknown or out of range is refused.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from .ops.logging import LogFormat, LogLevel
+
+__all__ = [
+    "ConfigError",
+    "PiperSettings",
+    "Settings",
+    "ToneSettings",
+    "describe_settings",
+    "load_settings",
+]
+
+ENV_PREFIX = "TTS_"
+CONFIG_FILE_ENV = "TTS_CONFIG"
+
+# `TTS_CLIENT_*` belongs to the command-line client. The others are what Kubernetes sets in
+# every pod of a namespace that has a Service called "tts".
+_FOREIGN_ENV = re.compile(
+    r"TTS_(CLIENT_.+|SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP).*)?)"
+)
+
+
+class ConfigError(Exception):
+    """The settings can't be used; the text says which and why, a line each."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PiperSettings(_Group):
+    """The engine `piper`."""
+
+    voices_dir: Path | None = Field(
+        None, description="folder with *.onnx voices beside the default one"
+    )
+    loaded_voices_limit: int = Field(4, ge=1, le=100, description="voices kept in memory")
+    concurrent_renders: int = Field(2, ge=1, le=64, description="sentences rendered at once")
+
+    def options(self) -> dict[str, str]:
+        """As the worker's options."""
+        return {
+            "voices_dir": "" if self.voices_dir is None else str(self.voices_dir.absolute()),
+            "loaded_voices_limit": str(self.loaded_voices_limit),
+            "concurrent_renders": str(self.concurrent_renders),
+        }
+
+
+class ToneSettings(_Group):
+    """The engine `tone`, which is for tests."""
+
+    real_time_factor: float = Field(
+        0.0, ge=0.0, le=100.0, description="seconds that a second of audio takes"
+    )
+
+    def options(self) -> dict[str, str]:
+        """As the worker's options."""
+        return {"real_time_factor": str(self.real_time_factor)}
+
+
+class Settings(BaseSettings):
+    """All settings of the server."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    listen: str = Field(
+        "127.0.0.1:50051",
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$|^unix:.+$",
+        description="HOST:PORT, or unix:PATH; port 0 takes a free one",
+    )
+    data_dir: Path = Field(
+        Path("data"), description="folder for all that the server keeps; made if it is missing"
+    )
+    engines: Annotated[tuple[Literal["piper", "tone"], ...], NoDecode] = Field(
+        ("piper",), min_length=1, description="engines to start, the preferred first"
+    )
+    default_voice: str = Field(
+        "", description="voice of requests that name none; empty: the first engine's first"
+    )
+    max_text_characters: int = Field(
+        10_000, ge=1, le=1_000_000, description="longest text of a request"
+    )
+    render_ahead_ms: int = Field(
+        10_000, ge=100, le=600_000, description="audio of one call that may wait for its encoder"
+    )
+    engine_wait_s: float = Field(
+        10.0, ge=0.0, le=600.0, description="how long a call waits for an engine that is starting"
+    )
+    worker_start_timeout_s: float = Field(
+        120.0, gt=0.0, le=3600.0, description="how long a worker may take to be ready"
+    )
+    shutdown_grace_s: float = Field(
+        10.0, ge=0.0, le=3600.0, description="how long calls may go on after SIGTERM"
+    )
+    reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
+    log_level: LogLevel = Field("info", description="debug, info, warning or error")
+    log_format: LogFormat = Field("auto", description="console, json, or auto: by terminal")
+    piper: PiperSettings = PiperSettings()
+    tone: ToneSettings = ToneSettings()
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _split_engines(cls, value: object) -> object:
+        """`TTS_ENGINES=piper,tone`."""
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("engines")
+    @classmethod
+    def _engines_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("names an engine twice")
+        return value
+
+    def engine_options(self, engine: str) -> dict[str, str]:
+        """The options that the worker of this engine is started with."""
+        group: PiperSettings | ToneSettings = getattr(self, engine)
+        return group.options()
+
+
+def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        flags: settings from the command line, by name; those that weren't given left out.
+
+    Raises:
+        ConfigError: a setting is unknown or can't be used.
+    """
+    if config_file is not None and not config_file.is_file():
+        raise ConfigError(f"--config: there is no file {config_file}")
+
+    class FromFile(Settings):
+        """The settings with the file among their sources."""
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            file = TomlConfigSettingsSource(settings_cls, toml_file=config_file)
+            return init_settings, env_settings, file
+
+    _refuse_unknown_environment()
+    try:
+        return FromFile(**flags)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(detail) for detail in error.errors())) from None
+    except (
+        SettingsError,
+        ValueError,
+    ) as error:  # a file that isn't TOML, a variable that isn't JSON
+        raise ConfigError(f"{config_file or 'environment'}: {error}") from error
+
+
+def describe_settings() -> list[str]:
+    """Returns a line for each setting: its name in the file, its default, what it is."""
+    return [
+        f"{name:<30} {_show(field.get_default()):<18} {field.description}"
+        for name, field in _all_fields().items()
+    ]
+
+
+def _show(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return "-" if default in (None, "") else str(default)
+
+
+def _all_fields() -> dict[str, FieldInfo]:
+    """All settings by their name in the file, groups dissolved: `piper.voices_dir`."""
+    fields: dict[str, FieldInfo] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Group):
+            group = field.annotation.model_fields
+            fields |= {f"{name}.{inner}": inner_field for inner, inner_field in group.items()}
+        else:
+            fields[name] = field
+    return fields
+
+
+def _refuse_unknown_environment() -> None:
+    names = (name.upper().replace(".", "__") for name in _all_fields())
+    known = {f"{ENV_PREFIX}{name}" for name in names} | {CONFIG_FILE_ENV}
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(ENV_PREFIX) and name not in known and not _FOREIGN_ENV.fullmatch(name)
+    )
+    if unknown:
+        raise ConfigError(
+            f"unknown environment variable{'s' if len(unknown) > 1 else ''} "
+            f"{', '.join(unknown)}; known are: {', '.join(sorted(known))}"
+        )
+
+
+def _describe(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    return f"{name}: {detail['msg']} (got {detail['input']!r})"

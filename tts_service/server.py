@@ -1,0 +1,144 @@
+"""The front: wires its parts, starts and stops them in order."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+
+from .api import CallBoundary, TextToSpeechServicer
+from .config import ConfigError, Settings
+from .fleet import Fleet, WorkerCommand, WorkerMisconfiguredError
+from .synthesis import Synthesizer
+
+__all__ = ["Server", "serve"]
+
+_TTS_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].full_name
+
+
+class Server:
+    """A front and its workers.
+
+    Args:
+        on_ready: called once, when all engines are ready, with the port that is listened on
+            (0 for a unix socket) and a few words about the engines.
+    """
+
+    def __init__(self, settings: Settings, *, on_ready: Callable[[int, str], None]) -> None:
+        self._settings = settings
+        self._on_ready: Callable[[int, str], None] | None = on_ready
+        self._began_s = time.monotonic()
+        self._port = 0
+        self._stopping = False
+        self._health = health_aio.HealthServicer()
+        self._fleet = Fleet(
+            [
+                WorkerCommand(
+                    engine,
+                    settings.engine_options(engine),
+                    log_level=settings.log_level,
+                    log_format=settings.log_format,
+                )
+                for engine in settings.engines
+            ],
+            start_timeout_s=settings.worker_start_timeout_s,
+            on_change=self._report_state,
+        )
+        self._synthesizer = Synthesizer(
+            self._fleet,
+            engine_wait_s=settings.engine_wait_s,
+            render_ahead_ms=settings.render_ahead_ms,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then lets calls finish within the grace period.
+
+        Raises:
+            ConfigError: the address can't be listened on, or an engine refused its options.
+        """
+        server = self._listen()
+        workers = asyncio.create_task(self._fleet.run(), name="fleet")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await self._report_state()
+            await server.start()
+            await asyncio.wait({workers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping = True
+            await self._health.enter_graceful_shutdown()
+            await server.stop(self._settings.shutdown_grace_s)
+            stopped.cancel()
+            workers.cancel()
+            try:
+                with suppress(asyncio.CancelledError):
+                    await workers
+            except WorkerMisconfiguredError as error:
+                raise ConfigError(
+                    f"engine {error} refused its settings; its own line above says which"
+                ) from None
+            finally:
+                self._synthesizer.close()
+
+    def _listen(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=[CallBoundary()],
+            # Two servers on one port would share its callers without a word.
+            options=[("grpc.so_reuseport", 0)],
+        )
+        tts_pb2_grpc.add_TextToSpeechServicer_to_server(
+            TextToSpeechServicer(self._settings, self._fleet, self._synthesizer), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._settings.reflection:
+            names = (_TTS_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        try:
+            self._port = server.add_insecure_port(self._settings.listen)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"can't listen on {self._settings.listen}: the address is in use or not this "
+                "machine's; choose another with --listen"
+            ) from error
+        return server
+
+    async def _report_state(self) -> None:
+        """Sets the health to what the engines allow, and says so when all are ready."""
+        if self._stopping:
+            return
+        response = health_pb2.HealthCheckResponse
+        status = response.SERVING if self._fleet.speaking else response.NOT_SERVING
+        for service in ("", _TTS_SERVICE):
+            await self._health.set(service, status)
+        if self._fleet.ready and self._on_ready is not None:
+            on_ready, self._on_ready = self._on_ready, None
+            on_ready(self._port, self._summary())
+
+    def _summary(self) -> str:
+        engines = []
+        for engine in self._fleet.engines:
+            count = 0 if engine.description is None else len(engine.description.voices)
+            engines.append(f"{engine.engine}: {count} voice{'' if count == 1 else 's'}")
+        return f"{', '.join(engines)}; {time.monotonic() - self._began_s:.1f} s"
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> None:
+    """Serves until SIGTERM or SIGINT. See `Server`."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        structlog.get_logger().info("stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await Server(settings, on_ready=on_ready).run(stop)

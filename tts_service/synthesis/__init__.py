@@ -1,0 +1,18 @@
+"""From text to a stream of encoded audio; knows nothing of gRPC's public face."""
+
+from .events import Event, Frame, Header, Summary
+from .request import MAX_SPEED, MIN_SPEED, SynthesisRequest, Utterance, resolve_request
+from .synthesizer import Synthesizer
+
+__all__ = [
+    "MAX_SPEED",
+    "MIN_SPEED",
+    "Event",
+    "Frame",
+    "Header",
+    "Summary",
+    "SynthesisRequest",
+    "Synthesizer",
+    "Utterance",
+    "resolve_request",
+]

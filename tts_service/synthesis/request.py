@@ -1,0 +1,131 @@
+"""From what a caller asked for to what is going to be spoken: checks and defaults."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import langcodes
+
+from audio_codec import AudioFormat, Encoding, FormatError, resolve_format
+
+from ..errors import InvalidRequest, Violation
+from ..fleet import Catalog, Voice
+from .plan import Segment, plan_segments
+from .text import find_forbidden_character
+
+__all__ = ["MAX_SPEED", "MIN_SPEED", "SynthesisRequest", "Utterance", "resolve_request"]
+
+MIN_SPEED = 0.5
+MAX_SPEED = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisRequest:
+    """What a caller asked for. Empty and zero mean the default.
+
+    Attributes:
+        text: None if the caller sent no input at all.
+        speed: factor on the speaking rate; None is the voice's own.
+    """
+
+    text: str | None
+    voice: str = ""
+    language: str = ""
+    encoding: Encoding = Encoding.MP3
+    sample_rate_hz: int = 0
+    bitrate_bps: int = 0
+    frame_ms: int = 0
+    speed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What is going to be spoken, with nothing left open.
+
+    Attributes:
+        character_count: Unicode code points of the caller's text.
+        segments: none if the text holds nothing that can be spoken.
+    """
+
+    character_count: int
+    voice: Voice
+    language: str
+    audio_format: AudioFormat
+    speed: float
+    segments: tuple[Segment, ...]
+
+
+def resolve_request(
+    request: SynthesisRequest, catalog: Catalog, *, default_voice: str, max_text_characters: int
+) -> Utterance:
+    """Checks a request against the voices there are and fills in the defaults.
+
+    Raises:
+        InvalidRequest: names every field at fault.
+        VoiceNotFound: there is no such voice.
+    """
+    violations = list(_check(request, max_text_characters))
+    if violations:
+        raise InvalidRequest(*violations)
+    voice = catalog.get(request.voice or default_voice)
+
+    language = voice.languages[0]
+    if request.language:
+        matched = voice.match_language(request.language)
+        if matched is None:
+            violations.append(
+                Violation(
+                    "language",
+                    f"voice {voice.id!r} does not speak {request.language!r}; "
+                    f"it speaks {', '.join(voice.languages)}",
+                )
+            )
+        language = matched or language
+    if request.speed is not None and not voice.can_change_speed:
+        violations.append(
+            Violation("prosody.speed", f"engine {voice.engine!r} can't change the speed")
+        )
+    try:
+        audio_format = resolve_format(
+            request.encoding,
+            source_rate_hz=voice.sample_rate_hz,
+            sample_rate_hz=request.sample_rate_hz,
+            bitrate_bps=request.bitrate_bps,
+            frame_ms=request.frame_ms,
+        )
+    except FormatError as error:
+        violations.append(Violation(f"format.{error.field}", error.problem))
+    if violations:
+        raise InvalidRequest(*violations)
+
+    text = request.text or ""
+    return Utterance(
+        character_count=len(text),
+        voice=voice,
+        language=language,
+        audio_format=audio_format,
+        speed=1.0 if request.speed is None else request.speed,
+        segments=plan_segments(
+            text, max_characters=voice.max_segment_characters, language=language
+        ),
+    )
+
+
+def _check(request: SynthesisRequest, max_text_characters: int) -> Iterator[Violation]:
+    """Finds what is wrong whatever voices there are."""
+    if not request.text:
+        yield Violation("text", "is required and must not be empty")
+    elif len(request.text) > max_text_characters:
+        yield Violation(
+            "text",
+            f"is {len(request.text)} characters long; the limit is {max_text_characters}",
+        )
+    elif (forbidden := find_forbidden_character(request.text)) is not None:
+        position, name = forbidden
+        yield Violation("text", f"holds {name} at character {position}, which can't be spoken")
+    if request.language and not langcodes.tag_is_valid(request.language):
+        yield Violation("language", "is not a valid BCP-47 tag; write it like 'en' or 'en-US'")
+    # Written so that NaN, which compares false with everything, is refused.
+    if request.speed is not None and not MIN_SPEED <= request.speed <= MAX_SPEED:
+        value = "NaN" if math.isnan(request.speed) else f"{request.speed:g}"
+        yield Violation("prosody.speed", f"is {value}; it must be {MIN_SPEED} to {MAX_SPEED}")
