@@ -1,0 +1,72 @@
+# `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LISTEN ?= 127.0.0.1:50051
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/.run ## Install what the default engine needs and serve on 127.0.0.1:50051
+	@exec tts-service serve --listen $(LISTEN)
+
+.PHONY: test
+test: $(VENV)/.dev ## Install everything and run the tests
+	@scripts/test-tools
+	@python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, types and contracts
+	ruff check .
+	ruff format --check .
+	mypy
+	scripts/check-protos
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code
+	ruff format .
+	ruff check --fix .
+	buf format --write
+
+.PHONY: protos
+protos: $(VENV)/.dev ## Generate the stubs
+	scripts/make-protos
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure the claims of the README
+	python benchmarks/first_audio.py
+	python benchmarks/understood.py
+
+.PHONY: tools
+tools: ## Install the Debian packages that the tests use
+	@scripts/test-tools
+
+.PHONY: lock
+lock: ## Renew requirements.lock from the newest versions that fit
+	@scripts/make-lock
+
+.PHONY: clean
+clean: ## Remove what was made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tts-service needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "making the environment in $(VENV)" >&2
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml requirements.lock
+	@echo "installing the server and its default voice (some 150 MB, once)" >&2
+	@$(PIP_INSTALL) --editable '.[server,piper]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
+	@echo "installing everything for development (once)" >&2
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.run

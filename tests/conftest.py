@@ -1,0 +1,21 @@
+"""Servers that are shared by all tests that don't harm them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server_process import ServerProcess, running_server
+
+
+@pytest.fixture(scope="session")
+def speech_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The server as `make run` starts it: Piper with its default voice."""
+    with running_server(tmp_path_factory.mktemp("speech-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with the deterministic engine alone, as fast as it goes."""
+    with running_server(tmp_path_factory.mktemp("tone-server"), "--engine", "tone") as server:
+        yield server

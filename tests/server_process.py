@@ -1,0 +1,78 @@
+"""The real server as a process of its own, for tests and benchmarks."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import psutil
+
+from protos.tts.v1 import tts_pb2_grpc
+
+_READY = re.compile(r"tts-service ready on (\S+) \(")
+
+
+class ServerProcess:
+    """A running `tts-service serve`.
+
+    Attributes:
+        address: where it listens.
+        ready_line: what it printed when it was ready.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], ready_line: str, log: Path) -> None:
+        self.process = process
+        self.ready_line = ready_line
+        match = _READY.match(ready_line)
+        if match is None:
+            raise RuntimeError(f"not ready: {ready_line!r}\n{log.read_text()}")
+        self.address = match[1]
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error so far."""
+        return self._log.read_text()
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes."""
+        return psutil.Process(self.process.pid).children()
+
+    @contextmanager
+    def stub(self) -> Iterator[tts_pb2_grpc.TextToSpeechStub]:
+        """A generated stub on a channel of its own."""
+        with grpc.insecure_channel(self.address) as channel:
+            yield tts_pb2_grpc.TextToSpeechStub(channel)
+
+
+@contextmanager
+def running_server(
+    folder: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """Starts a server on a free port, and ends it when the context is left."""
+    log = folder / "server.log"
+    command = [sys.executable, "-m", "tts_service", "serve", "--listen", "127.0.0.1:0"]
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [*command, "--data-dir", str(folder / "data"), *flags],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            yield ServerProcess(process, process.stdout.readline(), log)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
