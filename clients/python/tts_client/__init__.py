@@ -1,0 +1,90 @@
+"""Client of the speech service `tts.v1.TextToSpeech`.
+
+    from tts_client import Client
+
+    with Client("127.0.0.1:50051") as client:
+        client.save("Hello there.", "hello.mp3")
+
+        for frame in client.synthesize("Plays while it is made.", format="wav"):
+            speaker.write(frame.data)
+
+`AsyncClient` does the same for asyncio. Every failure is a `TtsError`; see `tts_client.errors`.
+"""
+
+from tts_client.aio import AsyncClient, AsyncSpeech
+from tts_client.channel import RetryPolicy
+from tts_client.client import Client, Speech
+from tts_client.encoding import Encoding
+from tts_client.errors import (
+    Cancelled,
+    CorruptStream,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    ServerError,
+    StreamError,
+    TruncatedStream,
+    TtsError,
+    Unauthenticated,
+    Unavailable,
+)
+from tts_client.request import SpeechOptions
+from tts_client.server_info import (
+    EngineInfo,
+    EngineState,
+    FormatInfo,
+    Limits,
+    ServerInfo,
+    Voice,
+    VoiceOrigin,
+)
+from tts_client.speech_events import (
+    AudioFormat,
+    AudioFrame,
+    Completion,
+    Header,
+    Summary,
+    TextSpan,
+)
+
+__all__ = [
+    "AsyncClient",
+    "AsyncSpeech",
+    "AudioFormat",
+    "AudioFrame",
+    "Cancelled",
+    "Client",
+    "Completion",
+    "CorruptStream",
+    "DeadlineExceeded",
+    "Encoding",
+    "EngineInfo",
+    "EngineState",
+    "FailedPrecondition",
+    "FieldViolation",
+    "FormatInfo",
+    "Header",
+    "InvalidArgument",
+    "Limits",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "RetryPolicy",
+    "ServerError",
+    "ServerInfo",
+    "Speech",
+    "SpeechOptions",
+    "StreamError",
+    "Summary",
+    "TextSpan",
+    "TruncatedStream",
+    "TtsError",
+    "Unauthenticated",
+    "Unavailable",
+    "Voice",
+    "VoiceOrigin",
+]

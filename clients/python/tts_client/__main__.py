@@ -1,0 +1,5 @@
+"""`python -m tts_client` is the `tts` command."""
+
+from tts_client.command import main
+
+main()

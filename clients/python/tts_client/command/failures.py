@@ -1,0 +1,76 @@
+"""What a person is told when a call fails, and the exit code that a script sees."""
+
+import click
+
+from tts_client.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    StreamError,
+    TtsError,
+    Unavailable,
+)
+
+INTERRUPTED = 130
+
+_OPTIONS = {
+    "text": "TEXT",
+    "voice": "--voice",
+    "language": "--language",
+    "engine": "--engine",
+    "format": "--format",
+    "format.encoding": "--format",
+    "format.sample_rate_hz": "--rate",
+    "format.bitrate_bps": "--bitrate",
+    "prosody.speed": "--speed",
+}
+
+
+class Failure(click.ClickException):
+    """Ends the command with a message on stderr."""
+
+    exit_code = 1
+
+
+class Refused(Failure):
+    """What was asked for cannot be had, and asking again changes nothing."""
+
+    exit_code = 2
+
+
+class Unreachable(Failure):
+    """There is no server, or the connection to it was lost."""
+
+    exit_code = 3
+
+
+def explain(error: TtsError, server: str) -> Failure:
+    """The failure that `error` of a call to `server` means to a person."""
+    if isinstance(error, Unavailable) and not error.reason:
+        return Unreachable(_connection_message(error, server))
+    if isinstance(error, InvalidArgument) and error.violations:
+        return Refused(
+            "\n".join(
+                f"{_OPTIONS.get(violation.field, violation.field)}: {violation.description}"
+                for violation in error.violations
+            )
+        )
+    message = error.message
+    if isinstance(error, NotFound):
+        message = f"{message}\n`tts voices` lists the voices of this server."
+    elif isinstance(error, Unavailable | Overloaded):
+        when = f"in {error.retry_after_s:g} s" if error.retry_after_s else "later"
+        message = f"{message}\nTry again {when}."
+    elif isinstance(error, DeadlineExceeded):
+        message = f"The server at {server} did not finish in the time allowed."
+    elif isinstance(error, StreamError):
+        message = f"What came is not whole, so it was not kept: {message}."
+    return Failure(message)
+
+
+def _connection_message(error: Unavailable, server: str) -> str:
+    # gRPC has no code that tells a connection that never was from one that broke.
+    if "failed to connect" in error.message.lower() or "resolution" in error.message.lower():
+        return f"No server at {server}. Start one with `make run`, or name another with --server."
+    return f"The connection to {server} failed: {error.message}"

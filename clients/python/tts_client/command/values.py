@@ -1,0 +1,26 @@
+"""Kinds of option values."""
+
+import re
+
+import click
+
+_THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)k", re.IGNORECASE)
+
+
+class Thousands(click.ParamType[int]):
+    """A whole number that may be written in thousands: 24000, 24k, 22.05k."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        text = str(value).strip()
+        if text.isascii() and text.isdigit():
+            return int(text)
+        match = _THOUSANDS.fullmatch(text)
+        number = float(match[1]) * 1000 if match else 0.5
+        if not number.is_integer():
+            self.fail(f"{text!r} is no whole number; write it as 24000 or 24k.", param, ctx)
+        return int(number)

@@ -1,0 +1,124 @@
+"""From a caller's words to the messages that ask for speech. Sends nothing."""
+
+import uuid
+from os import PathLike
+from pathlib import PurePath
+from typing import TypedDict, Unpack
+
+from protos.tts.v1 import tts_pb2 as pb
+from tts_client.encoding import Encoding
+from tts_client.errors import InvalidArgument
+
+# What a gRPC server takes in one message unless it is told otherwise. A text that long is refused
+# for its size before any server looks at it, and so without a field.
+_MAX_REQUEST_BYTES = 4 * 1024 * 1024
+_INT32_MAX = 2**31 - 1
+
+
+class SpeechOptions(TypedDict, total=False):
+    """How to speak and encode. What is left out is the server's default.
+
+    voice: id of the voice.
+    language: BCP-47 tag; the first language of the voice when left out.
+    format: an `Encoding`, or a name such as "mp3", "wav", "opus", "flac".
+    sample_rate_hz: 8000 to 48000.
+    bitrate_bps: bits per second, for encodings that have a bitrate.
+    frame_ms: desired length of one frame, 10 to 100.
+    speed: factor on the speaking rate, 0.5 to 2.0.
+    """
+
+    voice: str
+    language: str
+    format: Encoding | str | None
+    sample_rate_hz: int
+    bitrate_bps: int
+    frame_ms: int
+    speed: float | None
+
+
+def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeRequest:
+    """The request for `text`.
+
+    Raises `InvalidArgument` for what the wire cannot carry (lone surrogates, numbers beyond
+    32 bits, more than 4 MiB) and for unknown formats. All else is the server's to judge.
+    """
+    unknown = sorted(options.keys() - SpeechOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]!r}")
+    request = pb.SynthesizeRequest(
+        text=_unicode("text", text),
+        voice=_unicode("voice", options.get("voice", "")),
+        language=_unicode("language", options.get("language", "")),
+    )
+    audio_format = pb.AudioFormat(
+        encoding=pb.Encoding.ValueType(_encoding(options.get("format")).value),
+        sample_rate_hz=_int32("format.sample_rate_hz", options.get("sample_rate_hz", 0)),
+        bitrate_bps=_int32("format.bitrate_bps", options.get("bitrate_bps", 0)),
+        frame_ms=_int32("format.frame_ms", options.get("frame_ms", 0)),
+    )
+    if audio_format != pb.AudioFormat():
+        request.format.CopyFrom(audio_format)
+    speed = options.get("speed")
+    if speed is not None:
+        request.prosody.speed = speed
+    if request.ByteSize() > _MAX_REQUEST_BYTES:
+        raise InvalidArgument.of_field("text", "too long for one message of 4 MiB")
+    return request
+
+
+def for_file(path: str | PathLike[str], options: SpeechOptions) -> SpeechOptions:
+    """The options with their format settled, from the suffix of `path` if need be.
+
+    Raises `InvalidArgument` when that does not tell, or when the format makes no file.
+    """
+    given = options.get("format")
+    encoding = Encoding.of_path(PurePath(path)) if given is None else _encoding(given)
+    if not encoding.makes_file:
+        raise InvalidArgument.of_field("format.encoding", f"{encoding} makes no file")
+    return {**options, "format": encoding}
+
+
+def build_get_voice(voice: str) -> pb.GetVoiceRequest:
+    """The request for one voice."""
+    return pb.GetVoiceRequest(voice=_unicode("voice", voice))
+
+
+def build_list_voices(language: str, engine: str) -> pb.ListVoicesRequest:
+    """The request for the first page of voices."""
+    return pb.ListVoicesRequest(
+        language=_unicode("language", language), engine=_unicode("engine", engine)
+    )
+
+
+def check_request_id(request_id: str | None) -> str:
+    """The id that a call travels under: the caller's, or a new one.
+
+    Raises `InvalidArgument` unless it is printable ASCII, which is all that metadata carries.
+    """
+    if request_id is None:
+        return uuid.uuid4().hex
+    if not (request_id and request_id.isascii() and request_id.isprintable()):
+        raise InvalidArgument.of_field("request_id", "must be printable ASCII")
+    return request_id
+
+
+def _encoding(wanted: Encoding | str | None) -> Encoding:
+    if wanted is None:
+        return Encoding.UNSPECIFIED
+    return Encoding.parse(wanted) if isinstance(wanted, str) else wanted
+
+
+def _unicode(field: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument.of_field(
+            field, f"character {error.start} is a lone surrogate, which is not a character"
+        ) from None
+    return value
+
+
+def _int32(field: str, value: int) -> int:
+    if not -_INT32_MAX - 1 <= value <= _INT32_MAX:
+        raise InvalidArgument.of_field(field, f"{value} is out of range")
+    return value
