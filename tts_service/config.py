@@ -122,6 +122,14 @@ class Settings(BaseSettings):
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
 
+    @field_validator("listen")
+    @classmethod
+    def _port_exists(cls, value: str) -> str:
+        port = value.rpartition(":")[2]
+        if not value.startswith("unix:") and int(port) > 65_535:  # gRPC would wrap it around
+            raise ValueError(f"there is no port {port}; ports end at 65535")
+        return value
+
     @field_validator("engines", mode="before")
     @classmethod
     def _split_engines(cls, value: object) -> object:

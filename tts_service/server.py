@@ -24,6 +24,14 @@ __all__ = ["Server", "serve"]
 
 _TTS_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].full_name
 
+_SERVER_OPTIONS = (
+    # Two servers on one port would share its callers without a word.
+    ("grpc.so_reuseport", 0),
+    # By default a client that pings more often than every five minutes is sent away, and a
+    # client has to ping to notice a dead connection in the midst of a stream.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+)
+
 
 class Server:
     """A front and its workers.
@@ -91,8 +99,7 @@ class Server:
     def _listen(self) -> grpc.aio.Server:
         server = grpc.aio.server(
             interceptors=[CallBoundary()],
-            # Two servers on one port would share its callers without a word.
-            options=[("grpc.so_reuseport", 0)],
+            options=_SERVER_OPTIONS,
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
             TextToSpeechServicer(self._settings, self._fleet, self._synthesizer), server

@@ -2,7 +2,7 @@
 
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[attr-defined]
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ..errors import (
     DeadlinePassed,

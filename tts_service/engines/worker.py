@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import grpc.aio
 import structlog
@@ -37,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     configure_logging(parsed.log_level, parsed.log_format, process=f"worker:{parsed.engine}")
     if parsed.exit_with_parent:
-        threading.Thread(target=_exit_at_end_of_input, name="parent-watch", daemon=True).start()
+        threading.Thread(
+            target=_exit_with_parent, args=(parsed.listen,), name="parent-watch", daemon=True
+        ).start()
     try:
         options = dict(_split_option(option) for option in parsed.option)
         asyncio.run(_serve(parsed.engine, options, parsed.listen))
@@ -87,10 +90,16 @@ async def _set_health(health: health_aio.HealthServicer, *, serving: bool) -> No
         await health.set(service, response.SERVING if serving else response.NOT_SERVING)
 
 
-def _exit_at_end_of_input() -> None:
+def _exit_with_parent(listen: str) -> None:
+    """Ends the process when its standard input closes, and takes its socket along."""
     with suppress(OSError):
         while os.read(0, 4096):
             pass
+    if listen.startswith("unix:"):
+        socket = Path(listen.removeprefix("unix:"))
+        with suppress(OSError):
+            socket.unlink(missing_ok=True)
+            socket.parent.rmdir()  # only if nothing else lies in it
     # At once and from this thread: the main one may be deep in a model.
     os._exit(0)
 

@@ -70,9 +70,11 @@ class Fleet:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def connection(self, engine: str, timeout_s: float) -> Connection:
+    async def connection(
+        self, engine: str, timeout_s: float, *, successor_of: Connection | None = None
+    ) -> Connection:
         """Returns a connection to the engine's worker; see `Supervisor.connection`."""
-        return await self._supervisors[engine].connection(timeout_s)
+        return await self._supervisors[engine].connection(timeout_s, successor_of=successor_of)
 
     async def wait_for_voices(self, timeout_s: float) -> None:
         """Waits until every engine has said once which voices it has.

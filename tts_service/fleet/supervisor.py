@@ -85,15 +85,20 @@ class Supervisor:
             self._log.warning("worker starts again", failures=failures, in_s=round(backoff_s, 2))
             await asyncio.sleep(backoff_s)
 
-    async def connection(self, timeout_s: float) -> Connection:
+    async def connection(
+        self, timeout_s: float, *, successor_of: Connection | None = None
+    ) -> Connection:
         """Returns the connection to the worker, waiting for it to be warm if need be.
+
+        Args:
+            successor_of: a connection whose worker was lost; the next worker's is wanted.
 
         Raises:
             EngineUnavailable: it isn't warm after `timeout_s`.
         """
         try:
             async with asyncio.timeout(timeout_s), self._changed:
-                while self._connection is None:
+                while self._connection is None or self._connection is successor_of:
                     await self._changed.wait()
                 return self._connection
         except TimeoutError:

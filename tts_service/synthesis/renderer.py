@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fleet import Fleet
+from ..errors import EngineUnavailable
+from ..fleet import Connection, Fleet
 from .plan import Segment
 from .request import Utterance
 
@@ -60,22 +61,10 @@ async def render_utterance(
     Raises:
         EngineUnavailable, DeadlinePassed, RenderFailed: see `Connection.render`.
     """
-    queue: asyncio.Queue[Pcm | Exception | None] = asyncio.Queue(max(1, ahead_ms // _RUN_MS))
-
-    async def produce() -> None:
-        last: Exception | None = None
-        try:
-            for segment in utterance.segments:
-                await _render_segment(
-                    utterance, segment, fleet, queue, request_id, deadline_s, engine_wait_s
-                )
-        except Exception as error:  # raised again by the consumer, after the audio before it
-            last = error
-        await queue.put(last)
-
-    producer = asyncio.create_task(produce(), name=f"render-{request_id}")
+    rendering = _Rendering(utterance, fleet, request_id, deadline_s, engine_wait_s, ahead_ms)
+    producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
-        while (item := await queue.get()) is not None:
+        while (item := await rendering.queue.get()) is not None:
             if isinstance(item, Exception):
                 raise item
             yield item
@@ -85,36 +74,84 @@ async def render_utterance(
             await producer
 
 
-async def _render_segment(
-    utterance: Utterance,
-    segment: Segment,
-    fleet: Fleet,
-    queue: asyncio.Queue[Pcm | Exception | None],
-    request_id: str,
-    deadline_s: float | None,
-    engine_wait_s: float,
-) -> None:
-    """Puts the samples of one segment and of the pause after it into the queue."""
-    voice = utterance.voice
-    connection = await fleet.connection(voice.engine, engine_wait_s)
-    async with connection.render(
-        text=segment.text,
-        voice=voice.id,
-        language=utterance.language,
-        speed=utterance.speed,
-        request_id=request_id,
-        timeout_s=None if deadline_s is None else max(0.0, deadline_s - time.monotonic()),
-    ) as stream:
-        rate_hz = stream.sample_rate_hz
+class _Rendering:
+    """Fills a bounded queue with the samples of one utterance.
+
+    The queue's last item is None, or the exception that ended the render early.
+    """
+
+    def __init__(
+        self,
+        utterance: Utterance,
+        fleet: Fleet,
+        request_id: str,
+        deadline_s: float | None,
+        engine_wait_s: float,
+        ahead_ms: int,
+    ) -> None:
+        self.queue: asyncio.Queue[Pcm | Exception | None] = asyncio.Queue(
+            max(1, ahead_ms // _RUN_MS)
+        )
+        self._utterance = utterance
+        self._fleet = fleet
+        self._request_id = request_id
+        self._deadline_s = deadline_s
+        self._engine_wait_s = engine_wait_s
+        self._heard = False
+
+    async def run(self) -> None:
+        """Renders all segments, one after another."""
+        last: Exception | None = None
+        try:
+            for segment in self._utterance.segments:
+                await self._render(segment)
+        except Exception as error:  # raised again by the reader, after the audio before it
+            last = error
+        await self.queue.put(last)
+
+    async def _render(self, segment: Segment) -> None:
+        engine = self._utterance.voice.engine
+        connection = await self._fleet.connection(engine, self._engine_wait_s)
+        try:
+            await self._render_with(connection, segment)
+        except EngineUnavailable:
+            if self._heard:
+                raise
+            # The worker ended at rest or with this call's first words, and nothing of the
+            # call was heard yet: its successor can begin anew. Once, for it may be the text
+            # that ends workers.
+            connection = await self._fleet.connection(
+                engine, self._engine_wait_s, successor_of=connection
+            )
+            await self._render_with(connection, segment)
+
+    async def _render_with(self, connection: Connection, segment: Segment) -> None:
+        utterance = self._utterance
+        remaining_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
+        async with connection.render(
+            text=segment.text,
+            voice=utterance.voice.id,
+            language=utterance.language,
+            speed=utterance.speed,
+            request_id=self._request_id,
+            timeout_s=None if remaining_s is None else max(0.0, remaining_s),
+        ) as stream:
+            rate_hz = stream.sample_rate_hz
+            total = stream.sample_count if len(utterance.segments) == 1 else None
+            async for audio in stream.audio:
+                span = segment.source_span(audio.start_character, audio.end_character)
+                await self._put(audio.samples, rate_hz, span, total)
+            pause = np.zeros(rate_hz * segment.pause_ms // 1000, dtype=np.float32)
+            await self._put(pause, rate_hz, (segment.end_character, segment.end_character), total)
+
+    async def _put(
+        self,
+        samples: NDArray[np.float32],
+        rate_hz: int,
+        span: tuple[int, int],
+        total: int | None,
+    ) -> None:
         run = rate_hz * _RUN_MS // 1000
-        total = stream.sample_count if len(utterance.segments) == 1 else None
-
-        async def put(samples: NDArray[np.float32], span: tuple[int, int]) -> None:
-            for start in range(0, len(samples), run):
-                await queue.put(Pcm(samples[start : start + run], rate_hz, span, total))
-
-        start = segment.start_character
-        async for audio in stream.audio:
-            await put(audio.samples, (start + audio.start_character, start + audio.end_character))
-        pause = np.zeros(rate_hz * segment.pause_ms // 1000, dtype=np.float32)
-        await put(pause, (segment.end_character, segment.end_character))
+        for start in range(0, len(samples), run):
+            self._heard = True
+            await self.queue.put(Pcm(samples[start : start + run], rate_hz, span, total))

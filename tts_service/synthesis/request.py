@@ -10,8 +10,8 @@ from audio_codec import AudioFormat, Encoding, FormatError, resolve_format
 
 from ..errors import InvalidRequest, Violation
 from ..fleet import Catalog, Voice
+from ..text import find_forbidden_character
 from .plan import Segment, plan_segments
-from .text import find_forbidden_character
 
 __all__ = ["MAX_SPEED", "MIN_SPEED", "SynthesisRequest", "Utterance", "resolve_request"]
 

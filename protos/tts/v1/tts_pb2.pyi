@@ -40,7 +40,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     """Signed 16-bit little-endian samples without a header."""
     ENCODING_WAV: _Encoding.ValueType  # 2
     """RIFF WAVE of 16-bit PCM with a 44-byte header. Its sizes are true when the length is
-    known before the first byte, and the largest even value when it is not.
+    known before the first byte; when it is not, the data's is 0x7ffff000, which readers
+    take for "until the end of the file".
     """
     ENCODING_MP3: _Encoding.ValueType  # 3
     """MPEG audio layer III, constant bitrate."""
@@ -70,7 +71,8 @@ ENCODING_PCM_S16LE: Encoding.ValueType  # 1
 """Signed 16-bit little-endian samples without a header."""
 ENCODING_WAV: Encoding.ValueType  # 2
 """RIFF WAVE of 16-bit PCM with a 44-byte header. Its sizes are true when the length is
-known before the first byte, and the largest even value when it is not.
+known before the first byte; when it is not, the data's is 0x7ffff000, which readers
+take for "until the end of the file".
 """
 ENCODING_MP3: Encoding.ValueType  # 3
 """MPEG audio layer III, constant bitrate."""
@@ -258,7 +260,8 @@ class AudioFormat(_message.Message):
     """
     frame_ms: _builtins.int
     """Desired length of one `audio` frame, 10 to 100 ms. 0: the encoding's default. Codecs
-    with a frame of their own round it to whole codec frames.
+    with a frame of their own round it to whole codec frames; the header has the result,
+    which is above 100 where one codec frame is.
     """
     def __init__(
         self,
@@ -775,7 +778,9 @@ class FormatInfo(_message.Message):
     max_sample_rate_hz: _builtins.int
     """Highest rate."""
     default_bitrate_bps: _builtins.int
-    """Bitrate when none is asked for. 0: the encoding has no bitrate."""
+    """Bitrate when none is asked for, at 24 kHz; it grows with the rate. 0: the encoding has
+    no bitrate.
+    """
     min_bitrate_bps: _builtins.int
     """Lowest bitrate."""
     max_bitrate_bps: _builtins.int

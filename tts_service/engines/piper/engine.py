@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from piper import PiperVoice
 
+from ...text import soften_inner_stops
 from ..base import (
     Ability,
     EngineDescription,
@@ -120,8 +121,10 @@ class PiperRender:
     def __next__(self) -> PcmChunk:
         voice = self._loaded.get(self._file)
         if self._sentences is None:
+            # eSpeak ends a sentence at every stop before a capital, in "Dr. Smith" too.
+            text = soften_inner_stops(self._job.text, self._job.language)
             # "[[" would begin raw phonemes, which is Piper's own notation and not plain text.
-            text = self._job.text.replace("[[", "[ [")
+            text = text.replace("[[", "[ [")
             self._sentences = [s for s in voice.phonemize(text) if s]
             only_one = len(self._sentences) == 1
         else:

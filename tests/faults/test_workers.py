@@ -1,0 +1,153 @@
+"""Workers that die, fronts that die, callers that leave."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from protos.tts.v1 import tts_pb2
+from tests.server_process import ServerProcess, running_server
+from tests.speech import details_of, speak
+
+_LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
+
+
+@pytest.fixture
+def slow_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A tone server that speaks in real time."""
+    environment = {"TTS_TONE__REAL_TIME_FACTOR": "1"}
+    with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
+        yield server
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_cancelled_call_stops_the_models_run(speech_server: ServerProcess) -> None:
+    """One ONNX run of 500 characters takes over a second; it must not be run to its end."""
+    sentence = "and on it goes " * 33
+    (worker,) = speech_server.workers()
+
+    def busy_s() -> float:
+        times = worker.cpu_times()
+        return float(times.user + times.system)
+
+    with speech_server.stub() as stub:
+        whole = busy_s()
+        speak(stub, text=sentence)
+        whole = busy_s() - whole
+        assert whole > 0.5, "the sentence is too short to tell"
+
+        before = busy_s()
+        call = stub.Synthesize(tts_pb2.SynthesizeRequest(text=sentence * 20))
+        assert _wait_until(lambda: busy_s() > before + 0.1, 5)
+        call.cancel()
+        time.sleep(0.2)
+        stopped = busy_s()
+        time.sleep(0.5)
+        assert busy_s() - stopped <= 0.02
+
+
+def test_cancelled_calls_give_their_places_back(slow_server: ServerProcess) -> None:
+    """The engine renders 32 texts at once; 32 callers that left don't keep the next waiting."""
+    request = tts_pb2.SynthesizeRequest(text=_LONG)
+    with slow_server.stub() as stub:
+        calls = [stub.Synthesize(request) for _ in range(32)]
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(lambda call: [next(call) for _ in range(3)], calls))
+        for call in calls:
+            call.cancel()
+        time.sleep(0.2)
+        began = time.monotonic()
+        events = stub.Synthesize(request, timeout=10)
+        assert next(events).WhichOneof("event") == "header"
+        assert time.monotonic() - began < 1
+        events.cancel()
+
+
+def test_a_deadline_reaches_the_worker(slow_server: ServerProcess) -> None:
+    with slow_server.stub() as stub, pytest.raises(grpc.RpcError) as caught:
+        list(stub.Synthesize(tts_pb2.SynthesizeRequest(text=_LONG), timeout=0.5))
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    (worker,) = slow_server.workers()
+    idle = sum(worker.cpu_times()[:2])
+    time.sleep(0.5)
+    assert sum(worker.cpu_times()[:2]) - idle <= 0.02
+
+
+def test_a_killed_worker_ends_its_calls_and_serves_the_next(slow_server: ServerProcess) -> None:
+    for _ in range(3):
+        (worker,) = slow_server.workers()
+        with slow_server.stub() as stub:
+            call = stub.Synthesize(tts_pb2.SynthesizeRequest(text=_LONG))
+            events = [next(call) for _ in range(5)]
+            worker.kill()
+            with pytest.raises(grpc.RpcError) as caught:
+                events.extend(call)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            details = details_of(caught.value)
+            assert details["ErrorInfo"].reason == "WORKER_LOST"  # type: ignore[attr-defined]
+            assert details["RetryInfo"].retry_delay.ToMilliseconds() > 0  # type: ignore[attr-defined]
+            assert all(event.WhichOneof("event") != "summary" for event in events)
+
+            began = time.monotonic()
+            speak(stub, text="Back")
+            assert time.monotonic() - began < 5
+
+
+def test_a_worker_killed_at_rest_is_replaced(slow_server: ServerProcess) -> None:
+    (worker,) = slow_server.workers()
+    worker.kill()
+    with slow_server.stub() as stub:
+        speak(stub, text="Still here")
+    assert [process.pid for process in slow_server.workers()] != [worker.pid]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_worker_outlives_its_front(slow_server: ServerProcess, number: signal.Signals) -> None:
+    workers = slow_server.workers()
+    assert workers
+    with slow_server.stub() as stub:
+        call = stub.Synthesize(tts_pb2.SynthesizeRequest(text=_LONG))
+        next(call)
+        folders = set(Path(tempfile.gettempdir()).glob("tts-worker-*"))
+        os.kill(slow_server.process.pid, number)
+        if number is not signal.SIGKILL:
+            call.cancel()
+        assert slow_server.process.wait(15) == (-9 if number is signal.SIGKILL else 0)
+        gone, alive = psutil.wait_procs(workers, timeout=5)
+    assert gone
+    assert not alive
+    own = [folder for folder in folders if not folder.exists()]
+    assert own, "the socket's folder is left behind"
+
+
+def test_sigterm_lets_a_call_finish(slow_server: ServerProcess) -> None:
+    with slow_server.stub() as stub:
+        call = stub.Synthesize(tts_pb2.SynthesizeRequest(text="About two seconds of tones."))
+        next(call)
+        slow_server.process.terminate()
+        assert [event.WhichOneof("event") for event in call][-1] == "summary"
+    assert slow_server.process.wait(10) == 0
+
+
+def test_the_log_names_requests_and_not_texts(slow_server: ServerProcess) -> None:
+    secret = "Mellon friend"
+    with slow_server.stub() as stub:
+        request = tts_pb2.SynthesizeRequest(text=secret)
+        list(stub.Synthesize(request, metadata=[("x-request-id", "find-me")]))
+    assert _wait_until(lambda: '"request_id": "find-me"' in slow_server.log, 2)
+    assert "Mellon" not in slow_server.log

@@ -1,0 +1,27 @@
+"""What each package promises to the outside is what it exports."""
+
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "audio_codec",
+        "tts_client",
+        "tts_service.api",
+        "tts_service.engines.base",
+        "tts_service.engines.piper",
+        "tts_service.errors",
+        "tts_service.fleet",
+        "tts_service.synthesis",
+        "tts_service.text",
+    ],
+)
+def test_all_names_are_there_and_sorted(package: str) -> None:
+    module = importlib.import_module(package)
+    names = module.__all__
+    assert len(names) == len(set(names))
+    for name in names:
+        assert hasattr(module, name), f"{package}.{name}"
