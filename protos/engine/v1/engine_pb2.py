@@ -24,33 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/engine/v1/engine.proto\x12\tengine.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xca\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06voices\x18\x02 \x03(\x0b\x32\x16.engine.v1.EngineVoice\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x1e\n\x16max_segment_characters\x18\x04 \x01(\x05\x12\x1e\n\x16max_concurrent_renders\x18\x05 \x01(\x05\x12%\n\tabilities\x18\x06 \x03(\x0e\x32\x12.engine.v1.Ability\"u\n\x0b\x45ngineVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x16\n\x0esample_rate_hz\x18\x04 \x01(\x05\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"M\n\rRenderRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\r\n\x05speed\x18\x04 \x01(\x01\"j\n\x0eRenderResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.engine.v1.RenderHeaderH\x00\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.engine.v1.PcmChunkH\x00\x42\x07\n\x05\x65vent\"\x82\x01\n\x0cRenderHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x19\n\x0csample_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_sample_count\">\n\x08PcmChunk\x12\x0f\n\x07samples\x18\x01 \x01(\x0c\x12!\n\x04span\x18\x02 \x01(\x0b\x32\x13.engine.v1.TextSpan\":\n\x08TextSpan\x12\x17\n\x0fstart_character\x18\x01 \x01(\x05\x12\x15\n\rend_character\x18\x02 \x01(\x05*5\n\x07\x41\x62ility\x12\x17\n\x13\x41\x42ILITY_UNSPECIFIED\x10\x00\x12\x11\n\rABILITY_SPEED\x10\x01*_\n\x0cSampleFormat\x12\x1d\n\x19SAMPLE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13SAMPLE_FORMAT_S16LE\x10\x01\x12\x17\n\x13SAMPLE_FORMAT_F32LE\x10\x02\x32\x8e\x01\n\x06\x45ngine\x12\x43\n\x08\x44\x65scribe\x12\x1a.engine.v1.DescribeRequest\x1a\x1b.engine.v1.DescribeResponse\x12?\n\x06Render\x12\x18.engine.v1.RenderRequest\x1a\x19.engine.v1.RenderResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/engine/v1/engine.proto\x12\tengine.v1\"\x11\n\x0f\x44\x65scribeRequest\"\x81\x02\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06voices\x18\x02 \x03(\x0b\x32\x16.engine.v1.EngineVoice\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x1e\n\x16max_segment_characters\x18\x04 \x01(\x05\x12\x1e\n\x16max_concurrent_renders\x18\x05 \x01(\x05\x12%\n\tabilities\x18\x06 \x03(\x0e\x32\x12.engine.v1.Ability\x12\x17\n\x0f\x63lone_languages\x18\x07 \x03(\t\x12\x1c\n\x14\x63lone_sample_rate_hz\x18\x08 \x01(\x05\"u\n\x0b\x45ngineVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x16\n\x0esample_rate_hz\x18\x04 \x01(\x05\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"`\n\rRenderRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\r\n\x05speed\x18\x04 \x01(\x01\x12\x11\n\tembedding\x18\x05 \x01(\x0c\"j\n\x0eRenderResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.engine.v1.RenderHeaderH\x00\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.engine.v1.PcmChunkH\x00\x42\x07\n\x05\x65vent\"\x82\x01\n\x0cRenderHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x19\n\x0csample_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_sample_count\">\n\x08PcmChunk\x12\x0f\n\x07samples\x18\x01 \x01(\x0c\x12!\n\x04span\x18\x02 \x01(\x0b\x32\x13.engine.v1.TextSpan\":\n\x08TextSpan\x12\x17\n\x0fstart_character\x18\x01 \x01(\x05\x12\x15\n\rend_character\x18\x02 \x01(\x05\"S\n\x0c\x45mbedRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.engine.v1.EmbedHeaderH\x00\x12\x11\n\x07samples\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"g\n\x0b\x45mbedHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x10\n\x08language\x18\x03 \x01(\t\"=\n\rEmbedResponse\x12\x11\n\tembedding\x18\x01 \x01(\x0c\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t*H\n\x07\x41\x62ility\x12\x17\n\x13\x41\x42ILITY_UNSPECIFIED\x10\x00\x12\x11\n\rABILITY_SPEED\x10\x01\x12\x11\n\rABILITY_CLONE\x10\x02*_\n\x0cSampleFormat\x12\x1d\n\x19SAMPLE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13SAMPLE_FORMAT_S16LE\x10\x01\x12\x17\n\x13SAMPLE_FORMAT_F32LE\x10\x02\x32\xcc\x01\n\x06\x45ngine\x12\x43\n\x08\x44\x65scribe\x12\x1a.engine.v1.DescribeRequest\x1a\x1b.engine.v1.DescribeResponse\x12?\n\x06Render\x12\x18.engine.v1.RenderRequest\x1a\x19.engine.v1.RenderResponse0\x01\x12<\n\x05\x45mbed\x12\x17.engine.v1.EmbedRequest\x1a\x18.engine.v1.EmbedResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.engine.v1.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ABILITY']._serialized_start=831
-  _globals['_ABILITY']._serialized_end=884
-  _globals['_SAMPLEFORMAT']._serialized_start=886
-  _globals['_SAMPLEFORMAT']._serialized_end=981
+  _globals['_ABILITY']._serialized_start=1158
+  _globals['_ABILITY']._serialized_end=1230
+  _globals['_SAMPLEFORMAT']._serialized_start=1232
+  _globals['_SAMPLEFORMAT']._serialized_end=1327
   _globals['_DESCRIBEREQUEST']._serialized_start=44
   _globals['_DESCRIBEREQUEST']._serialized_end=61
   _globals['_DESCRIBERESPONSE']._serialized_start=64
-  _globals['_DESCRIBERESPONSE']._serialized_end=266
-  _globals['_ENGINEVOICE']._serialized_start=268
-  _globals['_ENGINEVOICE']._serialized_end=385
-  _globals['_RENDERREQUEST']._serialized_start=387
-  _globals['_RENDERREQUEST']._serialized_end=464
-  _globals['_RENDERRESPONSE']._serialized_start=466
-  _globals['_RENDERRESPONSE']._serialized_end=572
-  _globals['_RENDERHEADER']._serialized_start=575
-  _globals['_RENDERHEADER']._serialized_end=705
-  _globals['_PCMCHUNK']._serialized_start=707
-  _globals['_PCMCHUNK']._serialized_end=769
-  _globals['_TEXTSPAN']._serialized_start=771
-  _globals['_TEXTSPAN']._serialized_end=829
-  _globals['_ENGINE']._serialized_start=984
-  _globals['_ENGINE']._serialized_end=1126
+  _globals['_DESCRIBERESPONSE']._serialized_end=321
+  _globals['_ENGINEVOICE']._serialized_start=323
+  _globals['_ENGINEVOICE']._serialized_end=440
+  _globals['_RENDERREQUEST']._serialized_start=442
+  _globals['_RENDERREQUEST']._serialized_end=538
+  _globals['_RENDERRESPONSE']._serialized_start=540
+  _globals['_RENDERRESPONSE']._serialized_end=646
+  _globals['_RENDERHEADER']._serialized_start=649
+  _globals['_RENDERHEADER']._serialized_end=779
+  _globals['_PCMCHUNK']._serialized_start=781
+  _globals['_PCMCHUNK']._serialized_end=843
+  _globals['_TEXTSPAN']._serialized_start=845
+  _globals['_TEXTSPAN']._serialized_end=903
+  _globals['_EMBEDREQUEST']._serialized_start=905
+  _globals['_EMBEDREQUEST']._serialized_end=988
+  _globals['_EMBEDHEADER']._serialized_start=990
+  _globals['_EMBEDHEADER']._serialized_end=1093
+  _globals['_EMBEDRESPONSE']._serialized_start=1095
+  _globals['_EMBEDRESPONSE']._serialized_end=1156
+  _globals['_ENGINE']._serialized_start=1330
+  _globals['_ENGINE']._serialized_end=1534
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,8 @@ class _AbilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ability.Value
     """Not used."""
     ABILITY_SPEED: _Ability.ValueType  # 1
     """Honours `RenderRequest.speed`."""
+    ABILITY_CLONE: _Ability.ValueType  # 2
+    """Serves `Embed`, and speaks with `RenderRequest.embedding`."""
 
 class Ability(_Ability, metaclass=_AbilityEnumTypeWrapper):
     """Something that not every engine can do."""
@@ -40,6 +42,8 @@ ABILITY_UNSPECIFIED: Ability.ValueType  # 0
 """Not used."""
 ABILITY_SPEED: Ability.ValueType  # 1
 """Honours `RenderRequest.speed`."""
+ABILITY_CLONE: Ability.ValueType  # 2
+"""Serves `Embed`, and speaks with `RenderRequest.embedding`."""
 Global___Ability: _TypeAlias = Ability  # noqa: Y015
 
 class _SampleFormat:
@@ -95,6 +99,8 @@ class DescribeResponse(_message.Message):
     MAX_SEGMENT_CHARACTERS_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENT_RENDERS_FIELD_NUMBER: _builtins.int
     ABILITIES_FIELD_NUMBER: _builtins.int
+    CLONE_LANGUAGES_FIELD_NUMBER: _builtins.int
+    CLONE_SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, such as `piper`."""
     model_fingerprint: _builtins.str
@@ -103,6 +109,8 @@ class DescribeResponse(_message.Message):
     """Longest text that one `Render` takes, in Unicode code points."""
     max_concurrent_renders: _builtins.int
     """Renders that the worker runs at the same time; more of them wait."""
+    clone_sample_rate_hz: _builtins.int
+    """Rate of the PCM of cloned voices. 0 without ABILITY_CLONE."""
     @_builtins.property
     def voices(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineVoice]:
         """Voices that come with the engine."""
@@ -110,6 +118,10 @@ class DescribeResponse(_message.Message):
     @_builtins.property
     def abilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Ability.ValueType]:
         """What the engine can honour beyond text, voice and language."""
+
+    @_builtins.property
+    def clone_languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """BCP-47 tags of the languages that cloned voices speak. Empty without ABILITY_CLONE."""
 
     def __init__(
         self,
@@ -120,10 +132,12 @@ class DescribeResponse(_message.Message):
         max_segment_characters: _builtins.int = ...,
         max_concurrent_renders: _builtins.int = ...,
         abilities: _abc.Iterable[Global___Ability.ValueType] | None = ...,
+        clone_languages: _abc.Iterable[_builtins.str] | None = ...,
+        clone_sample_rate_hz: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "max_concurrent_renders", b"max_concurrent_renders", "max_segment_characters", b"max_segment_characters", "model_fingerprint", b"model_fingerprint", "name", b"name", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "clone_languages", b"clone_languages", "clone_sample_rate_hz", b"clone_sample_rate_hz", "max_concurrent_renders", b"max_concurrent_renders", "max_segment_characters", b"max_segment_characters", "model_fingerprint", b"model_fingerprint", "name", b"name", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,14 +193,19 @@ class RenderRequest(_message.Message):
     VOICE_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text, at most `max_segment_characters` long."""
     voice: _builtins.str
-    """Id of one of the engine's voices. Required."""
+    """Id of one of the engine's voices. Required, unless there is an `embedding`."""
     language: _builtins.str
     """One of the voice's languages. Required."""
     speed: _builtins.float
     """Factor on the speaking rate. 0: 1.0."""
+    embedding: _builtins.bytes
+    """What `Embed` returned, to speak with that voice instead of one of the engine's. Only for
+    engines with ABILITY_CLONE, and only for the model that made it.
+    """
     def __init__(
         self,
         *,
@@ -194,10 +213,11 @@ class RenderRequest(_message.Message):
         voice: _builtins.str = ...,
         language: _builtins.str = ...,
         speed: _builtins.float = ...,
+        embedding: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "language", b"language", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,3 +342,89 @@ class TextSpan(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TextSpan: _TypeAlias = TextSpan  # noqa: Y015
+
+@_typing.final
+class EmbedRequest(_message.Message):
+    """A part of the recordings of one voice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    samples: _builtins.bytes
+    """Mono samples in the header's format, in pieces of at most 1 MiB."""
+    @_builtins.property
+    def header(self) -> Global___EmbedHeader:
+        """First part of each stream."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___EmbedHeader | None = ...,
+        samples: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "part", b"part", "samples", b"samples"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "part", b"part", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "samples"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
+
+@_typing.final
+class EmbedHeader(_message.Message):
+    """What the samples are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
+    SAMPLE_FORMAT_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    sample_rate_hz: _builtins.int
+    """Samples per second."""
+    sample_format: Global___SampleFormat.ValueType
+    """How samples are coded."""
+    language: _builtins.str
+    """BCP-47 tag of the language that is spoken."""
+    def __init__(
+        self,
+        *,
+        sample_rate_hz: _builtins.int = ...,
+        sample_format: Global___SampleFormat.ValueType = ...,
+        language: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "sample_format", b"sample_format", "sample_rate_hz", b"sample_rate_hz"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedHeader: _TypeAlias = EmbedHeader  # noqa: Y015
+
+@_typing.final
+class EmbedResponse(_message.Message):
+    """An embedding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    MODEL_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    embedding: _builtins.bytes
+    """Opaque to all but the model that made it; a safetensors file."""
+    model_fingerprint: _builtins.str
+    """Fingerprint of that model."""
+    def __init__(
+        self,
+        *,
+        embedding: _builtins.bytes = ...,
+        model_fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "model_fingerprint", b"model_fingerprint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class EngineStub(object):
                 request_serializer=protos_dot_engine_dot_v1_dot_engine__pb2.RenderRequest.SerializeToString,
                 response_deserializer=protos_dot_engine_dot_v1_dot_engine__pb2.RenderResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.stream_unary(
+                '/engine.v1.Engine/Embed',
+                request_serializer=protos_dot_engine_dot_v1_dot_engine__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=protos_dot_engine_dot_v1_dot_engine__pb2.EmbedResponse.FromString,
+                _registered_method=True)
 
 
 class EngineServicer(object):
@@ -67,6 +72,14 @@ class EngineServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request_iterator, context):
+        """Makes of recordings what `Render` needs to speak with their voice. The stream is one
+        `header`, then `samples`. UNIMPLEMENTED without ABILITY_CLONE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.Render,
                     request_deserializer=protos_dot_engine_dot_v1_dot_engine__pb2.RenderRequest.FromString,
                     response_serializer=protos_dot_engine_dot_v1_dot_engine__pb2.RenderResponse.SerializeToString,
+            ),
+            'Embed': grpc.stream_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=protos_dot_engine_dot_v1_dot_engine__pb2.EmbedRequest.FromString,
+                    response_serializer=protos_dot_engine_dot_v1_dot_engine__pb2.EmbedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +154,33 @@ class Engine(object):
             '/engine.v1.Engine/Render',
             protos_dot_engine_dot_v1_dot_engine__pb2.RenderRequest.SerializeToString,
             protos_dot_engine_dot_v1_dot_engine__pb2.RenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/engine.v1.Engine/Embed',
+            protos_dot_engine_dot_v1_dot_engine__pb2.EmbedRequest.SerializeToString,
+            protos_dot_engine_dot_v1_dot_engine__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

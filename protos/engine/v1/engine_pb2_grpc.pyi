@@ -43,6 +43,10 @@ class EngineStub:
     render stops within one step of the model when the call is cancelled or its deadline
     passes.
     """
+    Embed: _grpc.StreamUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]
+    """Makes of recordings what `Render` needs to speak with their voice. The stream is one
+    `header`, then `samples`. UNIMPLEMENTED without ABILITY_CLONE.
+    """
 
 @_typing.type_check_only
 class EngineAsyncStub(EngineStub):
@@ -55,6 +59,10 @@ class EngineAsyncStub(EngineStub):
     """Renders one segment of text. The stream is one `header`, then `audio` in order. The
     render stops within one step of the model when the call is cancelled or its deadline
     passes.
+    """
+    Embed: _aio.StreamUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Makes of recordings what `Render` needs to speak with their voice. The stream is one
+    `header`, then `samples`. UNIMPLEMENTED without ABILITY_CLONE.
     """
 
 class EngineServicer(metaclass=_abc_1.ABCMeta):
@@ -77,6 +85,16 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         """Renders one segment of text. The stream is one `header`, then `audio` in order. The
         render stops within one step of the model when the call is cancelled or its deadline
         passes.
+        """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request_iterator: _MaybeAsyncIterator[_engine_pb2.EmbedRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_engine_pb2.EmbedResponse, _abc.Awaitable[_engine_pb2.EmbedResponse]]:
+        """Makes of recordings what `Render` needs to speak with their voice. The stream is one
+        `header`, then `samples`. UNIMPLEMENTED without ABILITY_CLONE.
         """
 
 def add_EngineServicer_to_server(servicer: EngineServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

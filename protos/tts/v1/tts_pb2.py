@@ -22,59 +22,78 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17protos/tts/v1/tts.proto\x12\x06tts.v1\"\x94\x01\n\x11SynthesizeRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\r\n\x05voice\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12#\n\x06\x66ormat\x18\x06 \x01(\x0b\x32\x13.tts.v1.AudioFormat\x12 \n\x07prosody\x18\x07 \x01(\x0b\x32\x0f.tts.v1.ProsodyB\x07\n\x05input\"\'\n\x07Prosody\x12\x12\n\x05speed\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_speed\"p\n\x0b\x41udioFormat\x12\"\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x10.tts.v1.Encoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\x12\x13\n\x0b\x62itrate_bps\x18\x03 \x01(\x05\x12\x10\n\x08\x66rame_ms\x18\x04 \x01(\x05\"\x9a\x01\n\x12SynthesizeResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.tts.v1.SynthesisHeaderH\x00\x12#\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x12.tts.v1.AudioFrameH\x00\x12+\n\x07summary\x18\x03 \x01(\x0b\x32\x18.tts.v1.SynthesisSummaryH\x00\x42\x07\n\x05\x65vent\"\xac\x01\n\x0fSynthesisHeader\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12#\n\x06\x66ormat\x18\x06 \x01(\x0b\x32\x13.tts.v1.AudioFormat\x12\x14\n\x0c\x63ontent_type\x18\x07 \x01(\t\"s\n\nAudioFrame\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08start_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\x03\x12\x1e\n\x04span\x18\x05 \x01(\x0b\x32\x10.tts.v1.TextSpan\":\n\x08TextSpan\x12\x17\n\x0fstart_character\x18\x01 \x01(\x05\x12\x15\n\rend_character\x18\x02 \x01(\x05\"\xe4\x01\n\x10SynthesisSummary\x12&\n\ncompletion\x18\x01 \x01(\x0e\x32\x12.tts.v1.Completion\x12\x10\n\x08\x61udio_ms\x18\x02 \x01(\x03\x12\x14\n\x0csample_count\x18\x03 \x01(\x03\x12\x12\n\nbyte_count\x18\x04 \x01(\x03\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12\x16\n\x0e\x66irst_audio_ms\x18\x06 \x01(\x01\x12\x11\n\trender_ms\x18\x07 \x01(\x01\x12\x18\n\x10real_time_factor\x18\x08 \x01(\x01\x12\x17\n\x0f\x63haracter_count\x18\t \x01(\x05\"\\\n\x11ListVoicesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\"L\n\x12ListVoicesResponse\x12\x1d\n\x06voices\x18\x01 \x03(\x0b\x32\r.tts.v1.Voice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetVoiceRequest\x12\r\n\x05voice\x18\x01 \x01(\t\"0\n\x10GetVoiceResponse\x12\x1c\n\x05voice\x18\x01 \x01(\x0b\x32\r.tts.v1.Voice\"\xa4\x01\n\x05Voice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x16\n\x0esample_rate_hz\x18\x05 \x01(\x05\x12#\n\x06origin\x18\x06 \x01(\x0e\x32\x13.tts.v1.VoiceOrigin\x12\x19\n\x11model_fingerprint\x18\x07 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xa9\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rdefault_voice\x18\x02 \x01(\t\x12#\n\x07\x65ngines\x18\x03 \x03(\x0b\x32\x12.tts.v1.EngineInfo\x12#\n\x07\x66ormats\x18\x04 \x03(\x0b\x32\x12.tts.v1.FormatInfo\x12\x1e\n\x06limits\x18\x05 \x01(\x0b\x32\x0e.tts.v1.Limits\"\x81\x01\n\nEngineInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.tts.v1.EngineState\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x13\n\x0bvoice_count\x18\x04 \x01(\x05\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"\xfd\x01\n\nFormatInfo\x12\"\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x10.tts.v1.Encoding\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x15\n\rfile_suffixes\x18\x03 \x03(\t\x12\x17\n\x0fsample_rates_hz\x18\x04 \x03(\x05\x12\x1a\n\x12min_sample_rate_hz\x18\x05 \x01(\x05\x12\x1a\n\x12max_sample_rate_hz\x18\x06 \x01(\x05\x12\x1b\n\x13\x64\x65\x66\x61ult_bitrate_bps\x18\x07 \x01(\x05\x12\x17\n\x0fmin_bitrate_bps\x18\x08 \x01(\x05\x12\x17\n\x0fmax_bitrate_bps\x18\t \x01(\x05\"K\n\x06Limits\x12\x1b\n\x13max_text_characters\x18\x01 \x01(\x05\x12\x11\n\tmin_speed\x18\x02 \x01(\x01\x12\x11\n\tmax_speed\x18\x03 \x01(\x01*\xfb\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NCODING_PCM_S16LE\x10\x01\x12\x10\n\x0c\x45NCODING_WAV\x10\x02\x12\x10\n\x0c\x45NCODING_MP3\x10\x03\x12\x15\n\x11\x45NCODING_OGG_OPUS\x10\x04\x12\x11\n\rENCODING_FLAC\x10\x05\x12\x15\n\x11\x45NCODING_AAC_ADTS\x10\x06\x12\x12\n\x0e\x45NCODING_MULAW\x10\x07\x12\x11\n\rENCODING_ALAW\x10\x08\x12\x19\n\x15\x45NCODING_OPUS_PACKETS\x10\t\x12\x16\n\x12\x45NCODING_WEBM_OPUS\x10\n*a\n\nCompletion\x12\x1a\n\x16\x43OMPLETION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPLETION_SPOKEN\x10\x01\x12 \n\x1c\x43OMPLETION_NO_SPEAKABLE_TEXT\x10\x02*D\n\x0bVoiceOrigin\x12\x1c\n\x18VOICE_ORIGIN_UNSPECIFIED\x10\x00\x12\x17\n\x13VOICE_ORIGIN_ENGINE\x10\x01*{\n\x0b\x45ngineState\x12\x1c\n\x18\x45NGINE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NGINE_STATE_STARTING\x10\x01\x12\x16\n\x12\x45NGINE_STATE_READY\x10\x02\x12\x1b\n\x17\x45NGINE_STATE_RESTARTING\x10\x03\x32\xa7\x02\n\x0cTextToSpeech\x12\x45\n\nSynthesize\x12\x19.tts.v1.SynthesizeRequest\x1a\x1a.tts.v1.SynthesizeResponse0\x01\x12\x43\n\nListVoices\x12\x19.tts.v1.ListVoicesRequest\x1a\x1a.tts.v1.ListVoicesResponse\x12=\n\x08GetVoice\x12\x17.tts.v1.GetVoiceRequest\x1a\x18.tts.v1.GetVoiceResponse\x12L\n\rGetServerInfo\x12\x1c.tts.v1.GetServerInfoRequest\x1a\x1d.tts.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17protos/tts/v1/tts.proto\x12\x06tts.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x01\n\x11SynthesizeRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\r\n\x05voice\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12#\n\x06\x66ormat\x18\x06 \x01(\x0b\x32\x13.tts.v1.AudioFormat\x12 \n\x07prosody\x18\x07 \x01(\x0b\x32\x0f.tts.v1.Prosody\x12\r\n\x05style\x18\x08 \x01(\tB\x07\n\x05input\"\'\n\x07Prosody\x12\x12\n\x05speed\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_speed\"p\n\x0b\x41udioFormat\x12\"\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x10.tts.v1.Encoding\x12\x16\n\x0esample_rate_hz\x18\x02 \x01(\x05\x12\x13\n\x0b\x62itrate_bps\x18\x03 \x01(\x05\x12\x10\n\x08\x66rame_ms\x18\x04 \x01(\x05\"\x9a\x01\n\x12SynthesizeResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.tts.v1.SynthesisHeaderH\x00\x12#\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x12.tts.v1.AudioFrameH\x00\x12+\n\x07summary\x18\x03 \x01(\x0b\x32\x18.tts.v1.SynthesisSummaryH\x00\x42\x07\n\x05\x65vent\"\xac\x01\n\x0fSynthesisHeader\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12#\n\x06\x66ormat\x18\x06 \x01(\x0b\x32\x13.tts.v1.AudioFormat\x12\x14\n\x0c\x63ontent_type\x18\x07 \x01(\t\"s\n\nAudioFrame\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08start_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\x03\x12\x1e\n\x04span\x18\x05 \x01(\x0b\x32\x10.tts.v1.TextSpan\":\n\x08TextSpan\x12\x17\n\x0fstart_character\x18\x01 \x01(\x05\x12\x15\n\rend_character\x18\x02 \x01(\x05\"\xe4\x01\n\x10SynthesisSummary\x12&\n\ncompletion\x18\x01 \x01(\x0e\x32\x12.tts.v1.Completion\x12\x10\n\x08\x61udio_ms\x18\x02 \x01(\x03\x12\x14\n\x0csample_count\x18\x03 \x01(\x03\x12\x12\n\nbyte_count\x18\x04 \x01(\x03\x12\x0e\n\x06\x63rc32c\x18\x05 \x01(\x07\x12\x16\n\x0e\x66irst_audio_ms\x18\x06 \x01(\x01\x12\x11\n\trender_ms\x18\x07 \x01(\x01\x12\x18\n\x10real_time_factor\x18\x08 \x01(\x01\x12\x17\n\x0f\x63haracter_count\x18\t \x01(\x05\"\\\n\x11ListVoicesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\"L\n\x12ListVoicesResponse\x12\x1d\n\x06voices\x18\x01 \x03(\x0b\x32\r.tts.v1.Voice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x12UploadVoiceRequest\x12)\n\x08metadata\x18\x01 \x01(\x0b\x32\x15.tts.v1.VoiceMetadataH\x00\x12&\n\trecording\x18\x02 \x01(\x0b\x32\x11.tts.v1.RecordingH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"\x7f\n\rVoiceMetadata\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x10\n\x08voice_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12 \n\x07\x63onsent\x18\x05 \x01(\x0b\x32\x0f.tts.v1.Consent\"s\n\x07\x43onsent\x12\x0e\n\x06person\x18\x01 \x01(\t\x12\x11\n\tstatement\x18\x02 \x01(\t\x12\x30\n\x0c\x63onsent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61ttested_by\x18\x04 \x01(\t\"\x1a\n\tRecording\x12\r\n\x05style\x18\x01 \x01(\t\"K\n\x13UploadVoiceResponse\x12\x1c\n\x05voice\x18\x01 \x01(\x0b\x32\r.tts.v1.Voice\x12\x16\n\x0e\x61lready_stored\x18\x02 \x01(\x08\"\xd2\x02\n\rQualityReport\x12\r\n\x05style\x18\x01 \x01(\t\x12\x17\n\x0frecording_count\x18\x02 \x01(\x05\x12\x13\n\x0b\x64uration_ms\x18\x03 \x01(\x03\x12\x11\n\tspeech_ms\x18\x04 \x01(\x03\x12\x0f\n\x07kept_ms\x18\x05 \x01(\x03\x12\x1c\n\x14loudness_before_lufs\x18\x06 \x01(\x01\x12\x1b\n\x13loudness_after_lufs\x18\x07 \x01(\x01\x12\x16\n\x0etrue_peak_dbtp\x18\x08 \x01(\x01\x12\x15\n\rclipped_share\x18\t \x01(\x01\x12\x1f\n\x12signal_to_noise_db\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x62\x61ndwidth_hz\x18\x0b \x01(\x05\x12(\n\x08warnings\x18\x0c \x03(\x0b\x32\x16.tts.v1.QualityWarningB\x15\n\x13_signal_to_noise_db\"/\n\x0eQualityWarning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"#\n\x12\x44\x65leteVoiceRequest\x12\r\n\x05voice\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteVoiceResponse\" \n\x0fGetVoiceRequest\x12\r\n\x05voice\x18\x01 \x01(\t\"0\n\x10GetVoiceResponse\x12\x1c\n\x05voice\x18\x01 \x01(\x0b\x32\r.tts.v1.Voice\"\xaa\x02\n\x05Voice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x16\n\x0esample_rate_hz\x18\x05 \x01(\x05\x12#\n\x06origin\x18\x06 \x01(\x0e\x32\x13.tts.v1.VoiceOrigin\x12\x19\n\x11model_fingerprint\x18\x07 \x01(\t\x12\x0e\n\x06styles\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07quality\x18\n \x03(\x0b\x32\x15.tts.v1.QualityReport\x12\x1b\n\x13\x63ontent_fingerprint\x18\x0b \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xa9\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x15\n\rdefault_voice\x18\x02 \x01(\t\x12#\n\x07\x65ngines\x18\x03 \x03(\x0b\x32\x12.tts.v1.EngineInfo\x12#\n\x07\x66ormats\x18\x04 \x03(\x0b\x32\x12.tts.v1.FormatInfo\x12\x1e\n\x06limits\x18\x05 \x01(\x0b\x32\x0e.tts.v1.Limits\"\x81\x01\n\nEngineInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.tts.v1.EngineState\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x13\n\x0bvoice_count\x18\x04 \x01(\x05\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"\xfd\x01\n\nFormatInfo\x12\"\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x10.tts.v1.Encoding\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x15\n\rfile_suffixes\x18\x03 \x03(\t\x12\x17\n\x0fsample_rates_hz\x18\x04 \x03(\x05\x12\x1a\n\x12min_sample_rate_hz\x18\x05 \x01(\x05\x12\x1a\n\x12max_sample_rate_hz\x18\x06 \x01(\x05\x12\x1b\n\x13\x64\x65\x66\x61ult_bitrate_bps\x18\x07 \x01(\x05\x12\x17\n\x0fmin_bitrate_bps\x18\x08 \x01(\x05\x12\x17\n\x0fmax_bitrate_bps\x18\t \x01(\x05\"\x7f\n\x06Limits\x12\x1b\n\x13max_text_characters\x18\x01 \x01(\x05\x12\x11\n\tmin_speed\x18\x02 \x01(\x01\x12\x11\n\tmax_speed\x18\x03 \x01(\x01\x12\x18\n\x10max_upload_bytes\x18\x04 \x01(\x03\x12\x18\n\x10\x63onsent_required\x18\x05 \x01(\x08*\xfb\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NCODING_PCM_S16LE\x10\x01\x12\x10\n\x0c\x45NCODING_WAV\x10\x02\x12\x10\n\x0c\x45NCODING_MP3\x10\x03\x12\x15\n\x11\x45NCODING_OGG_OPUS\x10\x04\x12\x11\n\rENCODING_FLAC\x10\x05\x12\x15\n\x11\x45NCODING_AAC_ADTS\x10\x06\x12\x12\n\x0e\x45NCODING_MULAW\x10\x07\x12\x11\n\rENCODING_ALAW\x10\x08\x12\x19\n\x15\x45NCODING_OPUS_PACKETS\x10\t\x12\x16\n\x12\x45NCODING_WEBM_OPUS\x10\n*a\n\nCompletion\x12\x1a\n\x16\x43OMPLETION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMPLETION_SPOKEN\x10\x01\x12 \n\x1c\x43OMPLETION_NO_SPEAKABLE_TEXT\x10\x02*_\n\x0bVoiceOrigin\x12\x1c\n\x18VOICE_ORIGIN_UNSPECIFIED\x10\x00\x12\x17\n\x13VOICE_ORIGIN_ENGINE\x10\x01\x12\x19\n\x15VOICE_ORIGIN_UPLOADED\x10\x02*{\n\x0b\x45ngineState\x12\x1c\n\x18\x45NGINE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NGINE_STATE_STARTING\x10\x01\x12\x16\n\x12\x45NGINE_STATE_READY\x10\x02\x12\x1b\n\x17\x45NGINE_STATE_RESTARTING\x10\x03\x32\xb9\x03\n\x0cTextToSpeech\x12\x45\n\nSynthesize\x12\x19.tts.v1.SynthesizeRequest\x1a\x1a.tts.v1.SynthesizeResponse0\x01\x12\x43\n\nListVoices\x12\x19.tts.v1.ListVoicesRequest\x1a\x1a.tts.v1.ListVoicesResponse\x12=\n\x08GetVoice\x12\x17.tts.v1.GetVoiceRequest\x1a\x18.tts.v1.GetVoiceResponse\x12H\n\x0bUploadVoice\x12\x1a.tts.v1.UploadVoiceRequest\x1a\x1b.tts.v1.UploadVoiceResponse(\x01\x12\x46\n\x0b\x44\x65leteVoice\x12\x1a.tts.v1.DeleteVoiceRequest\x1a\x1b.tts.v1.DeleteVoiceResponse\x12L\n\rGetServerInfo\x12\x1c.tts.v1.GetServerInfoRequest\x1a\x1d.tts.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.tts.v1.tts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=2166
-  _globals['_ENCODING']._serialized_end=2417
-  _globals['_COMPLETION']._serialized_start=2419
-  _globals['_COMPLETION']._serialized_end=2516
-  _globals['_VOICEORIGIN']._serialized_start=2518
-  _globals['_VOICEORIGIN']._serialized_end=2586
-  _globals['_ENGINESTATE']._serialized_start=2588
-  _globals['_ENGINESTATE']._serialized_end=2711
-  _globals['_SYNTHESIZEREQUEST']._serialized_start=36
-  _globals['_SYNTHESIZEREQUEST']._serialized_end=184
-  _globals['_PROSODY']._serialized_start=186
-  _globals['_PROSODY']._serialized_end=225
-  _globals['_AUDIOFORMAT']._serialized_start=227
-  _globals['_AUDIOFORMAT']._serialized_end=339
-  _globals['_SYNTHESIZERESPONSE']._serialized_start=342
-  _globals['_SYNTHESIZERESPONSE']._serialized_end=496
-  _globals['_SYNTHESISHEADER']._serialized_start=499
-  _globals['_SYNTHESISHEADER']._serialized_end=671
-  _globals['_AUDIOFRAME']._serialized_start=673
-  _globals['_AUDIOFRAME']._serialized_end=788
-  _globals['_TEXTSPAN']._serialized_start=790
-  _globals['_TEXTSPAN']._serialized_end=848
-  _globals['_SYNTHESISSUMMARY']._serialized_start=851
-  _globals['_SYNTHESISSUMMARY']._serialized_end=1079
-  _globals['_LISTVOICESREQUEST']._serialized_start=1081
-  _globals['_LISTVOICESREQUEST']._serialized_end=1173
-  _globals['_LISTVOICESRESPONSE']._serialized_start=1175
-  _globals['_LISTVOICESRESPONSE']._serialized_end=1251
-  _globals['_GETVOICEREQUEST']._serialized_start=1253
-  _globals['_GETVOICEREQUEST']._serialized_end=1285
-  _globals['_GETVOICERESPONSE']._serialized_start=1287
-  _globals['_GETVOICERESPONSE']._serialized_end=1335
-  _globals['_VOICE']._serialized_start=1338
-  _globals['_VOICE']._serialized_end=1502
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1504
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1526
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1529
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=1698
-  _globals['_ENGINEINFO']._serialized_start=1701
-  _globals['_ENGINEINFO']._serialized_end=1830
-  _globals['_FORMATINFO']._serialized_start=1833
-  _globals['_FORMATINFO']._serialized_end=2086
-  _globals['_LIMITS']._serialized_start=2088
-  _globals['_LIMITS']._serialized_end=2163
-  _globals['_TEXTTOSPEECH']._serialized_start=2714
-  _globals['_TEXTTOSPEECH']._serialized_end=3009
+  _globals['_ENCODING']._serialized_start=3330
+  _globals['_ENCODING']._serialized_end=3581
+  _globals['_COMPLETION']._serialized_start=3583
+  _globals['_COMPLETION']._serialized_end=3680
+  _globals['_VOICEORIGIN']._serialized_start=3682
+  _globals['_VOICEORIGIN']._serialized_end=3777
+  _globals['_ENGINESTATE']._serialized_start=3779
+  _globals['_ENGINESTATE']._serialized_end=3902
+  _globals['_SYNTHESIZEREQUEST']._serialized_start=69
+  _globals['_SYNTHESIZEREQUEST']._serialized_end=232
+  _globals['_PROSODY']._serialized_start=234
+  _globals['_PROSODY']._serialized_end=273
+  _globals['_AUDIOFORMAT']._serialized_start=275
+  _globals['_AUDIOFORMAT']._serialized_end=387
+  _globals['_SYNTHESIZERESPONSE']._serialized_start=390
+  _globals['_SYNTHESIZERESPONSE']._serialized_end=544
+  _globals['_SYNTHESISHEADER']._serialized_start=547
+  _globals['_SYNTHESISHEADER']._serialized_end=719
+  _globals['_AUDIOFRAME']._serialized_start=721
+  _globals['_AUDIOFRAME']._serialized_end=836
+  _globals['_TEXTSPAN']._serialized_start=838
+  _globals['_TEXTSPAN']._serialized_end=896
+  _globals['_SYNTHESISSUMMARY']._serialized_start=899
+  _globals['_SYNTHESISSUMMARY']._serialized_end=1127
+  _globals['_LISTVOICESREQUEST']._serialized_start=1129
+  _globals['_LISTVOICESREQUEST']._serialized_end=1221
+  _globals['_LISTVOICESRESPONSE']._serialized_start=1223
+  _globals['_LISTVOICESRESPONSE']._serialized_end=1299
+  _globals['_UPLOADVOICEREQUEST']._serialized_start=1301
+  _globals['_UPLOADVOICEREQUEST']._serialized_end=1428
+  _globals['_VOICEMETADATA']._serialized_start=1430
+  _globals['_VOICEMETADATA']._serialized_end=1557
+  _globals['_CONSENT']._serialized_start=1559
+  _globals['_CONSENT']._serialized_end=1674
+  _globals['_RECORDING']._serialized_start=1676
+  _globals['_RECORDING']._serialized_end=1702
+  _globals['_UPLOADVOICERESPONSE']._serialized_start=1704
+  _globals['_UPLOADVOICERESPONSE']._serialized_end=1779
+  _globals['_QUALITYREPORT']._serialized_start=1782
+  _globals['_QUALITYREPORT']._serialized_end=2120
+  _globals['_QUALITYWARNING']._serialized_start=2122
+  _globals['_QUALITYWARNING']._serialized_end=2169
+  _globals['_DELETEVOICEREQUEST']._serialized_start=2171
+  _globals['_DELETEVOICEREQUEST']._serialized_end=2206
+  _globals['_DELETEVOICERESPONSE']._serialized_start=2208
+  _globals['_DELETEVOICERESPONSE']._serialized_end=2229
+  _globals['_GETVOICEREQUEST']._serialized_start=2231
+  _globals['_GETVOICEREQUEST']._serialized_end=2263
+  _globals['_GETVOICERESPONSE']._serialized_start=2265
+  _globals['_GETVOICERESPONSE']._serialized_end=2313
+  _globals['_VOICE']._serialized_start=2316
+  _globals['_VOICE']._serialized_end=2614
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2616
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2638
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2641
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=2810
+  _globals['_ENGINEINFO']._serialized_start=2813
+  _globals['_ENGINEINFO']._serialized_end=2942
+  _globals['_FORMATINFO']._serialized_start=2945
+  _globals['_FORMATINFO']._serialized_end=3198
+  _globals['_LIMITS']._serialized_start=3200
+  _globals['_LIMITS']._serialized_end=3327
+  _globals['_TEXTTOSPEECH']._serialized_start=3905
+  _globals['_TEXTTOSPEECH']._serialized_end=4346
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,7 @@ Conventions
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -128,14 +129,18 @@ class _VoiceOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VoiceOrig
     """Not used."""
     VOICE_ORIGIN_ENGINE: _VoiceOrigin.ValueType  # 1
     """It came with an engine."""
+    VOICE_ORIGIN_UPLOADED: _VoiceOrigin.ValueType  # 2
+    """It was uploaded."""
 
 class VoiceOrigin(_VoiceOrigin, metaclass=_VoiceOriginEnumTypeWrapper):
-    """Where a voice comes from. (Number 2 is kept for uploaded voices.)"""
+    """Where a voice comes from."""
 
 VOICE_ORIGIN_UNSPECIFIED: VoiceOrigin.ValueType  # 0
 """Not used."""
 VOICE_ORIGIN_ENGINE: VoiceOrigin.ValueType  # 1
 """It came with an engine."""
+VOICE_ORIGIN_UPLOADED: VoiceOrigin.ValueType  # 2
+"""It was uploaded."""
 Global___VoiceOrigin: _TypeAlias = VoiceOrigin  # noqa: Y015
 
 class _EngineState:
@@ -177,6 +182,7 @@ class SynthesizeRequest(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     PROSODY_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Plain text, at most `Limits.max_text_characters` long. Line breaks and tabs are
     white space; other control characters are refused.
@@ -187,6 +193,8 @@ class SynthesizeRequest(_message.Message):
     """BCP-47 tag of the language to speak. Empty: the first language of the voice. A
     language that the voice does not speak is refused.
     """
+    style: _builtins.str
+    """Style to speak in, one of `Voice.styles`. Empty: `neutral`, or the voice's first style."""
     @_builtins.property
     def format(self) -> Global___AudioFormat:
         """How to encode the audio. Absent: MP3 at the rate nearest to the voice's own."""
@@ -203,10 +211,11 @@ class SynthesizeRequest(_message.Message):
         language: _builtins.str = ...,
         format: Global___AudioFormat | None = ...,
         prosody: Global___Prosody | None = ...,
+        style: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "prosody", b"prosody", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "language", b"language", "prosody", b"prosody", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "language", b"language", "prosody", b"prosody", "style", b"style", "text", b"text", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
@@ -560,6 +569,311 @@ class ListVoicesResponse(_message.Message):
 Global___ListVoicesResponse: _TypeAlias = ListVoicesResponse  # noqa: Y015
 
 @_typing.final
+class UploadVoiceRequest(_message.Message):
+    """A part of an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    RECORDING_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """Bytes of the recording that was begun last."""
+    @_builtins.property
+    def metadata(self) -> Global___VoiceMetadata:
+        """First part of each upload."""
+
+    @_builtins.property
+    def recording(self) -> Global___Recording:
+        """Begins a recording."""
+
+    def __init__(
+        self,
+        *,
+        metadata: Global___VoiceMetadata | None = ...,
+        recording: Global___Recording | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "metadata", b"metadata", "part", b"part", "recording", b"recording"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "metadata", b"metadata", "part", b"part", "recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["metadata", "recording", "data"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___UploadVoiceRequest: _TypeAlias = UploadVoiceRequest  # noqa: Y015
+
+@_typing.final
+class VoiceMetadata(_message.Message):
+    """What a voice is to be called, and who agreed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    VOICE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONSENT_FIELD_NUMBER: _builtins.int
+    display_name: _builtins.str
+    """Name for people, 1 to 100 characters. Required."""
+    language: _builtins.str
+    """BCP-47 tag of the language that is spoken in the recordings. Required."""
+    voice_id: _builtins.str
+    """Id of the voice: a lower-case letter, then up to 62 lower-case letters, digits and single
+    hyphens, the last of them no hyphen. Empty: the server makes one.
+    """
+    request_id: _builtins.str
+    """Makes the upload safe to repeat: a second one with the same value answers with the voice
+    that the first one stored. 1 to 128 printable ASCII characters. Empty: no protection.
+    """
+    @_builtins.property
+    def consent(self) -> Global___Consent:
+        """Consent of the speaker. The server may be set to require it."""
+
+    def __init__(
+        self,
+        *,
+        display_name: _builtins.str = ...,
+        language: _builtins.str = ...,
+        voice_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        consent: Global___Consent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "display_name", b"display_name", "language", b"language", "request_id", b"request_id", "voice_id", b"voice_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoiceMetadata: _TypeAlias = VoiceMetadata  # noqa: Y015
+
+@_typing.final
+class Consent(_message.Message):
+    """Who agreed to what."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    CONSENT_TIME_FIELD_NUMBER: _builtins.int
+    ATTESTED_BY_FIELD_NUMBER: _builtins.int
+    person: _builtins.str
+    """Who is heard and consented. Required."""
+    statement: _builtins.str
+    """What was agreed to, in the words that the person saw or heard. Required."""
+    attested_by: _builtins.str
+    """Who vouches for it. Required."""
+    @_builtins.property
+    def consent_time(self) -> _timestamp_pb2.Timestamp:
+        """When. Required, and not in the future."""
+
+    def __init__(
+        self,
+        *,
+        person: _builtins.str = ...,
+        statement: _builtins.str = ...,
+        consent_time: _timestamp_pb2.Timestamp | None = ...,
+        attested_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent_time", b"consent_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_by", b"attested_by", "consent_time", b"consent_time", "person", b"person", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Consent: _TypeAlias = Consent  # noqa: Y015
+
+@_typing.final
+class Recording(_message.Message):
+    """Begins a recording: a WAV, FLAC, MP3, Ogg, M4A, AAC (ADTS) or WebM file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STYLE_FIELD_NUMBER: _builtins.int
+    style: _builtins.str
+    """Style that is spoken, such as `cheerful`: 1 to 32 lower-case letters, digits and hyphens.
+    Empty: `neutral`. Recordings of one style count together.
+    """
+    def __init__(
+        self,
+        *,
+        style: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["style", b"style"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recording: _TypeAlias = Recording  # noqa: Y015
+
+@_typing.final
+class UploadVoiceResponse(_message.Message):
+    """The voice that was stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: _builtins.int
+    ALREADY_STORED_FIELD_NUMBER: _builtins.int
+    already_stored: _builtins.bool
+    """Whether an earlier upload with the same `request_id` had stored it."""
+    @_builtins.property
+    def voice(self) -> Global___Voice:
+        """The voice, with its quality reports."""
+
+    def __init__(
+        self,
+        *,
+        voice: Global___Voice | None = ...,
+        already_stored: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["voice", b"voice"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_stored", b"already_stored", "voice", b"voice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadVoiceResponse: _TypeAlias = UploadVoiceResponse  # noqa: Y015
+
+@_typing.final
+class QualityReport(_message.Message):
+    """How good the recordings of a style are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STYLE_FIELD_NUMBER: _builtins.int
+    RECORDING_COUNT_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    SPEECH_MS_FIELD_NUMBER: _builtins.int
+    KEPT_MS_FIELD_NUMBER: _builtins.int
+    LOUDNESS_BEFORE_LUFS_FIELD_NUMBER: _builtins.int
+    LOUDNESS_AFTER_LUFS_FIELD_NUMBER: _builtins.int
+    TRUE_PEAK_DBTP_FIELD_NUMBER: _builtins.int
+    CLIPPED_SHARE_FIELD_NUMBER: _builtins.int
+    SIGNAL_TO_NOISE_DB_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_HZ_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    style: _builtins.str
+    """The style."""
+    recording_count: _builtins.int
+    """Recordings of this style."""
+    duration_ms: _builtins.int
+    """Length of the recordings together."""
+    speech_ms: _builtins.int
+    """Speech in them."""
+    kept_ms: _builtins.int
+    """Length of what was kept, at most 30 s."""
+    loudness_before_lufs: _builtins.float
+    """Integrated loudness of the recordings, ITU-R BS.1770-4."""
+    loudness_after_lufs: _builtins.float
+    """Integrated loudness of what was kept."""
+    true_peak_dbtp: _builtins.float
+    """Highest true peak of the recordings."""
+    clipped_share: _builtins.float
+    """Share of the samples that are clipped, 0 to 1."""
+    signal_to_noise_db: _builtins.float
+    """Estimate: level of the speech above the level of the pauses. Absent if there are no pauses
+    to measure.
+    """
+    bandwidth_hz: _builtins.int
+    """Estimate: frequency below which nearly all of the sound lies."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___QualityWarning]:
+        """What could be better, most serious first."""
+
+    def __init__(
+        self,
+        *,
+        style: _builtins.str = ...,
+        recording_count: _builtins.int = ...,
+        duration_ms: _builtins.int = ...,
+        speech_ms: _builtins.int = ...,
+        kept_ms: _builtins.int = ...,
+        loudness_before_lufs: _builtins.float = ...,
+        loudness_after_lufs: _builtins.float = ...,
+        true_peak_dbtp: _builtins.float = ...,
+        clipped_share: _builtins.float = ...,
+        signal_to_noise_db: _builtins.float | None = ...,
+        bandwidth_hz: _builtins.int = ...,
+        warnings: _abc.Iterable[Global___QualityWarning] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signal_to_noise_db", b"_signal_to_noise_db", "signal_to_noise_db", b"signal_to_noise_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal_to_noise_db", b"_signal_to_noise_db", "bandwidth_hz", b"bandwidth_hz", "clipped_share", b"clipped_share", "duration_ms", b"duration_ms", "kept_ms", b"kept_ms", "loudness_after_lufs", b"loudness_after_lufs", "loudness_before_lufs", b"loudness_before_lufs", "recording_count", b"recording_count", "signal_to_noise_db", b"signal_to_noise_db", "speech_ms", b"speech_ms", "style", b"style", "true_peak_dbtp", b"true_peak_dbtp", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signal_to_noise_db: _TypeAlias = _typing.Literal["signal_to_noise_db"]  # noqa: Y015
+    _WhichOneofArgType__signal_to_noise_db: _TypeAlias = _typing.Literal["_signal_to_noise_db", b"_signal_to_noise_db"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signal_to_noise_db) -> _WhichOneofReturnType__signal_to_noise_db | None: ...
+
+Global___QualityReport: _TypeAlias = QualityReport  # noqa: Y015
+
+@_typing.final
+class QualityWarning(_message.Message):
+    """Something that could be better."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """For programs: UPPER_SNAKE_CASE, such as BACKGROUND_NOISE."""
+    message: _builtins.str
+    """For people: what was measured and what to do."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualityWarning: _TypeAlias = QualityWarning  # noqa: Y015
+
+@_typing.final
+class DeleteVoiceRequest(_message.Message):
+    """Which voice to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: _builtins.int
+    voice: _builtins.str
+    """Id of the voice. Required."""
+    def __init__(
+        self,
+        *,
+        voice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["voice", b"voice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVoiceRequest: _TypeAlias = DeleteVoiceRequest  # noqa: Y015
+
+@_typing.final
+class DeleteVoiceResponse(_message.Message):
+    """Empty: the voice is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVoiceResponse: _TypeAlias = DeleteVoiceResponse  # noqa: Y015
+
+@_typing.final
 class GetVoiceRequest(_message.Message):
     """Which voice to return."""
 
@@ -618,21 +932,45 @@ class Voice(_message.Message):
     SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     MODEL_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    STYLES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    CONTENT_FINGERPRINT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """What `SynthesizeRequest.voice` takes."""
     display_name: _builtins.str
     """Name for people."""
     engine: _builtins.str
-    """Engine that speaks with this voice."""
+    """Engine that speaks with this voice. Empty for an uploaded voice while no engine that
+    clones is connected; speaking with it is FAILED_PRECONDITION then, reason NO_CLONING_ENGINE.
+    """
     sample_rate_hz: _builtins.int
     """Rate of the audio that the engine makes for it."""
     origin: Global___VoiceOrigin.ValueType
     """Where the voice comes from."""
     model_fingerprint: _builtins.str
     """Identifies the model's content."""
+    content_fingerprint: _builtins.str
+    """SHA-256 in hexadecimal over the kept recordings. Empty for voices that came with an
+    engine.
+    """
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP-47 tags of the languages it speaks, the default first."""
+
+    @_builtins.property
+    def styles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Styles it was recorded in, ordered; empty for voices that came with an engine."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored. Absent for voices that came with an engine."""
+
+    @_builtins.property
+    def quality(self) -> _containers.RepeatedCompositeFieldContainer[Global___QualityReport]:
+        """How good the recordings are, one report a style. Empty for voices that came with an
+        engine.
+        """
 
     def __init__(
         self,
@@ -644,10 +982,14 @@ class Voice(_message.Message):
         sample_rate_hz: _builtins.int = ...,
         origin: Global___VoiceOrigin.ValueType = ...,
         model_fingerprint: _builtins.str = ...,
+        styles: _abc.Iterable[_builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        quality: _abc.Iterable[Global___QualityReport] | None = ...,
+        content_fingerprint: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "engine", b"engine", "id", b"id", "languages", b"languages", "model_fingerprint", b"model_fingerprint", "origin", b"origin", "sample_rate_hz", b"sample_rate_hz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_fingerprint", b"content_fingerprint", "create_time", b"create_time", "display_name", b"display_name", "engine", b"engine", "id", b"id", "languages", b"languages", "model_fingerprint", b"model_fingerprint", "origin", b"origin", "quality", b"quality", "sample_rate_hz", b"sample_rate_hz", "styles", b"styles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -823,22 +1165,30 @@ class Limits(_message.Message):
     MAX_TEXT_CHARACTERS_FIELD_NUMBER: _builtins.int
     MIN_SPEED_FIELD_NUMBER: _builtins.int
     MAX_SPEED_FIELD_NUMBER: _builtins.int
+    MAX_UPLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    CONSENT_REQUIRED_FIELD_NUMBER: _builtins.int
     max_text_characters: _builtins.int
     """Characters of a text."""
     min_speed: _builtins.float
     """Slowest speed."""
     max_speed: _builtins.float
     """Fastest speed."""
+    max_upload_bytes: _builtins.int
+    """Bytes of one upload."""
+    consent_required: _builtins.bool
+    """Whether an upload must come with a consent."""
     def __init__(
         self,
         *,
         max_text_characters: _builtins.int = ...,
         min_speed: _builtins.float = ...,
         max_speed: _builtins.float = ...,
+        max_upload_bytes: _builtins.int = ...,
+        consent_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_speed", b"max_speed", "max_text_characters", b"max_text_characters", "min_speed", b"min_speed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_required", b"consent_required", "max_speed", b"max_speed", "max_text_characters", b"max_text_characters", "max_upload_bytes", b"max_upload_bytes", "min_speed", b"min_speed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

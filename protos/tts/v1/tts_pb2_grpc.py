@@ -50,6 +50,16 @@ class TextToSpeechStub(object):
                 request_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.GetVoiceRequest.SerializeToString,
                 response_deserializer=protos_dot_tts_dot_v1_dot_tts__pb2.GetVoiceResponse.FromString,
                 _registered_method=True)
+        self.UploadVoice = channel.stream_unary(
+                '/tts.v1.TextToSpeech/UploadVoice',
+                request_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.UploadVoiceRequest.SerializeToString,
+                response_deserializer=protos_dot_tts_dot_v1_dot_tts__pb2.UploadVoiceResponse.FromString,
+                _registered_method=True)
+        self.DeleteVoice = channel.unary_unary(
+                '/tts.v1.TextToSpeech/DeleteVoice',
+                request_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceRequest.SerializeToString,
+                response_deserializer=protos_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/tts.v1.TextToSpeech/GetServerInfo',
                 request_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.GetServerInfoRequest.SerializeToString,
@@ -84,6 +94,28 @@ class TextToSpeechServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadVoice(self, request_iterator, context):
+        """Stores a voice from recordings. The stream is one `metadata`, then for each recording one
+        `recording` and its bytes as `data`, in pieces of at most 1 MiB. The answer comes when the
+        voice is stored, and, where an engine that clones is connected, ready to speak.
+
+        ALREADY_EXISTS with google.rpc.ResourceInfo if the `voice_id` is taken. Recordings that
+        can't be used are refused with INVALID_ARGUMENT, and `ErrorInfo.reason` says why:
+        NOT_AUDIO, TOO_LARGE, TOO_LONG, TOO_SHORT, SILENT, NO_SPEECH, CLIPPED, NOT_FINITE,
+        TOO_MANY_RECORDINGS. RESOURCE_EXHAUSTED with the reason STORAGE_FULL if the disk is full.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVoice(self, request, context):
+        """Deletes an uploaded voice: its recordings, its embeddings, and whatever was kept of its
+        speech. FAILED_PRECONDITION for a voice that came with an engine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Says what this server is and can do: its engines, formats, defaults and limits.
         """
@@ -108,6 +140,16 @@ def add_TextToSpeechServicer_to_server(servicer, server):
                     servicer.GetVoice,
                     request_deserializer=protos_dot_tts_dot_v1_dot_tts__pb2.GetVoiceRequest.FromString,
                     response_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.GetVoiceResponse.SerializeToString,
+            ),
+            'UploadVoice': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadVoice,
+                    request_deserializer=protos_dot_tts_dot_v1_dot_tts__pb2.UploadVoiceRequest.FromString,
+                    response_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.UploadVoiceResponse.SerializeToString,
+            ),
+            'DeleteVoice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVoice,
+                    request_deserializer=protos_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceRequest.FromString,
+                    response_serializer=protos_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -197,6 +239,60 @@ class TextToSpeech(object):
             '/tts.v1.TextToSpeech/GetVoice',
             protos_dot_tts_dot_v1_dot_tts__pb2.GetVoiceRequest.SerializeToString,
             protos_dot_tts_dot_v1_dot_tts__pb2.GetVoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadVoice(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tts.v1.TextToSpeech/UploadVoice',
+            protos_dot_tts_dot_v1_dot_tts__pb2.UploadVoiceRequest.SerializeToString,
+            protos_dot_tts_dot_v1_dot_tts__pb2.UploadVoiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVoice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tts.v1.TextToSpeech/DeleteVoice',
+            protos_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceRequest.SerializeToString,
+            protos_dot_tts_dot_v1_dot_tts__pb2.DeleteVoiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,20 @@ class TextToSpeechStub:
     """Lists the voices that can be asked for, ordered by id."""
     GetVoice: _grpc.UnaryUnaryMultiCallable[_tts_pb2.GetVoiceRequest, _tts_pb2.GetVoiceResponse]
     """Returns one voice. NOT_FOUND with google.rpc.ResourceInfo if there is none of that id."""
+    UploadVoice: _grpc.StreamUnaryMultiCallable[_tts_pb2.UploadVoiceRequest, _tts_pb2.UploadVoiceResponse]
+    """Stores a voice from recordings. The stream is one `metadata`, then for each recording one
+    `recording` and its bytes as `data`, in pieces of at most 1 MiB. The answer comes when the
+    voice is stored, and, where an engine that clones is connected, ready to speak.
+
+    ALREADY_EXISTS with google.rpc.ResourceInfo if the `voice_id` is taken. Recordings that
+    can't be used are refused with INVALID_ARGUMENT, and `ErrorInfo.reason` says why:
+    NOT_AUDIO, TOO_LARGE, TOO_LONG, TOO_SHORT, SILENT, NO_SPEECH, CLIPPED, NOT_FINITE,
+    TOO_MANY_RECORDINGS. RESOURCE_EXHAUSTED with the reason STORAGE_FULL if the disk is full.
+    """
+    DeleteVoice: _grpc.UnaryUnaryMultiCallable[_tts_pb2.DeleteVoiceRequest, _tts_pb2.DeleteVoiceResponse]
+    """Deletes an uploaded voice: its recordings, its embeddings, and whatever was kept of its
+    speech. FAILED_PRECONDITION for a voice that came with an engine.
+    """
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_tts_pb2.GetServerInfoRequest, _tts_pb2.GetServerInfoResponse]
     """Says what this server is and can do: its engines, formats, defaults and limits."""
 
@@ -68,6 +82,20 @@ class TextToSpeechAsyncStub(TextToSpeechStub):
     """Lists the voices that can be asked for, ordered by id."""
     GetVoice: _aio.UnaryUnaryMultiCallable[_tts_pb2.GetVoiceRequest, _tts_pb2.GetVoiceResponse]  # type: ignore[assignment]
     """Returns one voice. NOT_FOUND with google.rpc.ResourceInfo if there is none of that id."""
+    UploadVoice: _aio.StreamUnaryMultiCallable[_tts_pb2.UploadVoiceRequest, _tts_pb2.UploadVoiceResponse]  # type: ignore[assignment]
+    """Stores a voice from recordings. The stream is one `metadata`, then for each recording one
+    `recording` and its bytes as `data`, in pieces of at most 1 MiB. The answer comes when the
+    voice is stored, and, where an engine that clones is connected, ready to speak.
+
+    ALREADY_EXISTS with google.rpc.ResourceInfo if the `voice_id` is taken. Recordings that
+    can't be used are refused with INVALID_ARGUMENT, and `ErrorInfo.reason` says why:
+    NOT_AUDIO, TOO_LARGE, TOO_LONG, TOO_SHORT, SILENT, NO_SPEECH, CLIPPED, NOT_FINITE,
+    TOO_MANY_RECORDINGS. RESOURCE_EXHAUSTED with the reason STORAGE_FULL if the disk is full.
+    """
+    DeleteVoice: _aio.UnaryUnaryMultiCallable[_tts_pb2.DeleteVoiceRequest, _tts_pb2.DeleteVoiceResponse]  # type: ignore[assignment]
+    """Deletes an uploaded voice: its recordings, its embeddings, and whatever was kept of its
+    speech. FAILED_PRECONDITION for a voice that came with an engine.
+    """
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_tts_pb2.GetServerInfoRequest, _tts_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Says what this server is and can do: its engines, formats, defaults and limits."""
 
@@ -100,6 +128,32 @@ class TextToSpeechServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tts_pb2.GetVoiceResponse, _abc.Awaitable[_tts_pb2.GetVoiceResponse]]:
         """Returns one voice. NOT_FOUND with google.rpc.ResourceInfo if there is none of that id."""
+
+    @_abc_1.abstractmethod
+    def UploadVoice(
+        self,
+        request_iterator: _MaybeAsyncIterator[_tts_pb2.UploadVoiceRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_tts_pb2.UploadVoiceResponse, _abc.Awaitable[_tts_pb2.UploadVoiceResponse]]:
+        """Stores a voice from recordings. The stream is one `metadata`, then for each recording one
+        `recording` and its bytes as `data`, in pieces of at most 1 MiB. The answer comes when the
+        voice is stored, and, where an engine that clones is connected, ready to speak.
+
+        ALREADY_EXISTS with google.rpc.ResourceInfo if the `voice_id` is taken. Recordings that
+        can't be used are refused with INVALID_ARGUMENT, and `ErrorInfo.reason` says why:
+        NOT_AUDIO, TOO_LARGE, TOO_LONG, TOO_SHORT, SILENT, NO_SPEECH, CLIPPED, NOT_FINITE,
+        TOO_MANY_RECORDINGS. RESOURCE_EXHAUSTED with the reason STORAGE_FULL if the disk is full.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteVoice(
+        self,
+        request: _tts_pb2.DeleteVoiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tts_pb2.DeleteVoiceResponse, _abc.Awaitable[_tts_pb2.DeleteVoiceResponse]]:
+        """Deletes an uploaded voice: its recordings, its embeddings, and whatever was kept of its
+        speech. FAILED_PRECONDITION for a voice that came with an engine.
+        """
 
     @_abc_1.abstractmethod
     def GetServerInfo(
