@@ -1,4 +1,4 @@
-"""Turns samples into encoded audio, as a stream.
+"""Turns samples into encoded audio as a stream, and untrusted files into samples.
 
     audio_format = resolve_format(Encoding.OGG_OPUS, source_rate_hz=22050)
     with StreamEncoder(audio_format, source_rate_hz=22050) as encoder:
@@ -6,15 +6,22 @@
             send(encoder.encode(samples))
         send(encoder.finish())
 
+    audio = decode_audio(file, DecodeLimits(max_duration_s=120))  # strangers' files: in a Sandbox
+
 PyAV codes, soxr resamples. Nothing here knows of the network or of the service.
 """
 
+from audio_codec.decode import DecodedAudio, DecodeLimits, decode_audio
 from audio_codec.encode import EncodedFrame, StreamEncoder
 from audio_codec.errors import (
     CodecError,
+    DecodeError,
+    DecodeFailure,
     EncodingFailedError,
     FormatError,
     LengthMismatchError,
+    SandboxDiedError,
+    SandboxRefusedError,
     StreamClosedError,
 )
 from audio_codec.formats import (
@@ -26,20 +33,34 @@ from audio_codec.formats import (
     resolve_format,
 )
 from audio_codec.resample import StreamResampler
+from audio_codec.sandbox import Sandbox, SandboxLimits, SandboxResult
+from audio_codec.sniff import Container, sniff_container
 
 __all__ = [
     "FORMATS",
     "AudioFormat",
     "Bitrates",
     "CodecError",
+    "Container",
+    "DecodeError",
+    "DecodeFailure",
+    "DecodeLimits",
+    "DecodedAudio",
     "EncodedFrame",
     "Encoding",
     "EncodingFailedError",
     "FormatError",
     "FormatSpec",
     "LengthMismatchError",
+    "Sandbox",
+    "SandboxDiedError",
+    "SandboxLimits",
+    "SandboxRefusedError",
+    "SandboxResult",
     "StreamClosedError",
     "StreamEncoder",
     "StreamResampler",
+    "decode_audio",
     "resolve_format",
+    "sniff_container",
 ]

@@ -1,11 +1,16 @@
-"""What can go wrong while audio is encoded.
+"""What can go wrong while audio is encoded or decoded.
 
 CodecError
 ├── FormatError             the format that was asked for does not exist
 ├── StreamClosedError       a stream was used after its end
 ├── LengthMismatchError     a stream is not as long as its header says
-└── EncodingFailedError     the codec library failed
+├── EncodingFailedError     the codec library failed
+├── DecodeError             a file is no audio that can be used; the reason says why
+├── SandboxRefusedError     the function in the sandbox refused its input, by name
+└── SandboxDiedError        the sandbox ended without an answer
 """
+
+from enum import StrEnum
 
 
 class CodecError(Exception):
@@ -47,3 +52,61 @@ class LengthMismatchError(CodecError):
 
 class EncodingFailedError(CodecError):
     """The codec library refused samples that it should have taken."""
+
+
+class DecodeFailure(StrEnum):
+    """Why a file cannot be decoded."""
+
+    NOT_AUDIO = "NOT_AUDIO"
+    """No container of audio, or none with audio in it."""
+
+    UNSUPPORTED = "UNSUPPORTED"
+    """Audio, but with a codec, a sample rate or channels that are not taken."""
+
+    DAMAGED = "DAMAGED"
+    """It begins as audio and breaks off inside, or changes its format on the way."""
+
+    TOO_LONG = "TOO_LONG"
+    """It holds more audio than is allowed."""
+
+    NOT_FINITE = "NOT_FINITE"
+    """Some of its samples are infinite or not numbers."""
+
+
+class DecodeError(CodecError):
+    """A file is no audio that can be used.
+
+    Attributes:
+        reason: why.
+        message: one sentence for whoever sent the file.
+    """
+
+    def __init__(self, reason: DecodeFailure, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+
+class SandboxRefusedError(CodecError):
+    """The function in the sandbox refused its input.
+
+    It raised an exception with the attributes `reason` and `message`, and these are theirs. They
+    come from a process that has read untrusted bytes: compare the reason with those that are
+    known before believing it.
+
+    Attributes:
+        reason: at most 100 characters.
+        message: at most 1000 characters.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+
+class SandboxDiedError(CodecError):
+    """The sandbox ended without an answer: a crash, a limit, a bug, or an answer that is none.
+
+    The message says which, for the log; it may hold text from inside the sandbox.
+    """
