@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tts_client import AsyncClient, AudioFrame, Client, Header, ServerInfo, Summary, Voice
+from tts_client import (
+    AsyncClient,
+    AudioFrame,
+    Client,
+    Header,
+    Recordings,
+    ServerInfo,
+    Summary,
+    UploadedVoice,
+    Voice,
+)
 
 T = TypeVar("T")
 
@@ -31,6 +41,8 @@ class Face(Protocol):
     def save(self, text: str, path: Path, **options: Any) -> Summary: ...
     def voices(self, **filters: str) -> list[Voice]: ...
     def voice(self, name: str) -> Voice: ...
+    def upload_voice(self, recordings: Recordings, **options: Any) -> UploadedVoice: ...
+    def delete_voice(self, name: str) -> None: ...
     def server_info(self) -> ServerInfo: ...
 
 
@@ -73,6 +85,14 @@ class SyncFace:
     def voice(self, name: str) -> Voice:
         with self._open() as client:
             return client.voice(name)
+
+    def upload_voice(self, recordings: Recordings, **options: Any) -> UploadedVoice:
+        with self._open() as client:
+            return client.upload_voice(recordings, **options)
+
+    def delete_voice(self, name: str) -> None:
+        with self._open() as client:
+            client.delete_voice(name)
 
     def server_info(self) -> ServerInfo:
         with self._open() as client:
@@ -130,6 +150,12 @@ class AsyncFace:
 
     def voice(self, name: str) -> Voice:
         return self._run(lambda client: client.voice(name))
+
+    def upload_voice(self, recordings: Recordings, **options: Any) -> UploadedVoice:
+        return self._run(lambda client: client.upload_voice(recordings, **options))
+
+    def delete_voice(self, name: str) -> None:
+        return self._run(lambda client: client.delete_voice(name))
 
     def server_info(self) -> ServerInfo:
         return self._run(lambda client: client.server_info())

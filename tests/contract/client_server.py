@@ -35,6 +35,87 @@ class ReceivedCall:
 Script = Callable[[ReceivedCall, grpc.ServicerContext], Iterable[pb.SynthesizeResponse]]
 
 
+@dataclass
+class ReceivedUpload:
+    """One attempt of an upload as the server saw it. `read()` takes the next part in."""
+
+    parts: Iterator[pb.UploadVoiceRequest]
+    headers: dict[str, Any]
+    order: list[str] = field(default_factory=list)
+    metadata: pb.VoiceMetadata = field(default_factory=pb.VoiceMetadata)
+    recordings: list[tuple[str, bytes]] = field(default_factory=list)
+    piece_sizes: list[int] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def read(self) -> bool:
+        """False at the end of the upload."""
+        part = next(self.parts, None)
+        if part is None:
+            return False
+        kind = part.WhichOneof("part")
+        self.order.append(kind)
+        if kind == "metadata":
+            self.metadata = part.metadata
+        elif kind == "recording":
+            self.recordings.append((part.recording.style, b""))
+        else:
+            style, data = self.recordings[-1]
+            self.recordings[-1] = (style, data + part.data)
+            self.piece_sizes.append(len(part.data))
+        return True
+
+    def read_all(self) -> "ReceivedUpload":
+        while self.read():
+            pass
+        return self
+
+
+UploadScript = Callable[[ReceivedUpload, grpc.ServicerContext], pb.UploadVoiceResponse]
+
+
+def stored_voice(upload: ReceivedUpload, _context: grpc.ServicerContext) -> pb.UploadVoiceResponse:
+    """Takes everything and answers with a voice in the styles that came."""
+    metadata = upload.read_all().metadata
+    styles = sorted({style or "neutral" for style, _data in upload.recordings})
+    voice = pb.Voice(
+        id=metadata.voice_id or "made-by-server",
+        display_name=metadata.display_name,
+        engine="tone",
+        languages=[metadata.language],
+        sample_rate_hz=24_000,
+        origin=pb.VOICE_ORIGIN_UPLOADED,
+        model_fingerprint="f1",
+        styles=styles,
+        quality=[quality_report(style) for style in styles],
+        content_fingerprint="ab" * 32,
+    )
+    voice.create_time.FromJsonString("2026-01-02T03:04:05Z")
+    return pb.UploadVoiceResponse(voice=voice)
+
+
+def quality_report(style: str) -> pb.QualityReport:
+    """A good recording, but for a noise; none to tell by in the style `sung`."""
+    return pb.QualityReport(
+        style=style,
+        recording_count=2,
+        duration_ms=15_200,
+        speech_ms=12_100,
+        kept_ms=13_000,
+        loudness_before_lufs=-31.24,
+        loudness_after_lufs=-20.04,
+        true_peak_dbtp=-3.5,
+        clipped_share=0.00012,
+        signal_to_noise_db=None if style == "sung" else 28.4,
+        bandwidth_hz=11_250,
+        warnings=[
+            pb.QualityWarning(
+                code="BACKGROUND_NOISE",
+                message="background noise: -28 dB; record in a quieter room",
+            )
+        ],
+    )
+
+
 def header_event(request_id: str = "from-server", encoding: int = pb.ENCODING_MP3) -> Any:
     """The first event of a stream."""
     return pb.SynthesizeResponse(
@@ -102,12 +183,18 @@ def fail(
 
 
 class ScriptedServer(tts_pb2_grpc.TextToSpeechServicer):
-    """Serves `script` for each Synthesize, and fixed voices in pages of two."""
+    """Serves `script` for each Synthesize, and fixed voices in pages of two.
+
+    An upload is served by `upload_script`, and the voice joins the others.
+    """
 
     def __init__(self) -> None:
         self.calls: list[ReceivedCall] = []
         self.list_requests: list[pb.ListVoicesRequest] = []
         self.script: Script = lambda _call, _context: whole_stream([b"one", b"two"])
+        self.uploads: list[ReceivedUpload] = []
+        self.upload_script: UploadScript = stored_voice
+        self.deleted: list[str] = []
         self.voices = [
             pb.Voice(
                 id=name,
@@ -166,6 +253,24 @@ class ScriptedServer(tts_pb2_grpc.TextToSpeechServicer):
         fail(context, grpc.StatusCode.NOT_FOUND, f"no voice {request.voice!r}")
         raise AssertionError("abort raises")
 
+    def UploadVoice(
+        self, request_iterator: Iterator[pb.UploadVoiceRequest], context: Any
+    ) -> pb.UploadVoiceResponse:
+        upload = ReceivedUpload(request_iterator, dict(context.invocation_metadata()))
+        self.uploads.append(upload)
+        context.add_callback(upload.ended.set)
+        response = self.upload_script(upload, context)
+        self.voices.append(response.voice)
+        return response
+
+    def DeleteVoice(self, request: pb.DeleteVoiceRequest, context: Any) -> pb.DeleteVoiceResponse:
+        voice = self.GetVoice(pb.GetVoiceRequest(voice=request.voice), context).voice
+        if voice.origin != pb.VOICE_ORIGIN_UPLOADED:
+            fail(context, grpc.StatusCode.FAILED_PRECONDITION, f"{voice.id} is the engine's")
+        self.voices.remove(voice)
+        self.deleted.append(voice.id)
+        return pb.DeleteVoiceResponse()
+
     def GetServerInfo(
         self, request: pb.GetServerInfoRequest, context: Any
     ) -> pb.GetServerInfoResponse:
@@ -202,5 +307,11 @@ class ScriptedServer(tts_pb2_grpc.TextToSpeechServicer):
                     max_sample_rate_hz=48_000,
                 ),
             ],
-            limits=pb.Limits(max_text_characters=20_000, min_speed=0.5, max_speed=2.0),
+            limits=pb.Limits(
+                max_text_characters=20_000,
+                min_speed=0.5,
+                max_speed=2.0,
+                max_upload_bytes=50_000_000,
+                consent_required=True,
+            ),
         )

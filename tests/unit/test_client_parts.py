@@ -19,8 +19,10 @@ def test_the_public_names() -> None:
         *("AsyncClient", "AsyncSpeech", "Client", "Speech", "RetryPolicy", "SpeechOptions"),
         *("AudioFormat", "AudioFrame", "Completion", "Encoding", "Header", "Summary", "TextSpan"),
         *("EngineInfo", "EngineState", "FormatInfo", "Limits", "ServerInfo"),
-        *("Voice", "VoiceOrigin"),
+        *("Voice", "VoiceOrigin", "QualityReport", "QualityWarning"),
+        *("Consent", "Recordings", "UploadedVoice"),
         *("TtsError", "InvalidArgument", "FieldViolation", "NotFound", "FailedPrecondition"),
+        *("AlreadyExists",),
         *("Unauthenticated", "PermissionDenied", "Unavailable", "Overloaded", "Cancelled"),
         *("DeadlineExceeded", "ServerError", "StreamError", "TruncatedStream", "CorruptStream"),
     }
@@ -118,6 +120,7 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
         bitrate_bps=48_000,
         frame_ms=40,
         speed=0.75,
+        style="sad",
     )
     assert request == pb.SynthesizeRequest(
         text="Hi",
@@ -127,6 +130,7 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
             encoding=pb.ENCODING_MP3, sample_rate_hz=24_000, bitrate_bps=48_000, frame_ms=40
         ),
         prosody=pb.Prosody(speed=0.75),
+        style="sad",
     )
 
 
@@ -137,6 +141,7 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
         ({"text": "x" * (4 * 1024 * 1024)}, "text"),
         ({"voice": "\ud800"}, "voice"),
         ({"language": "\ud800"}, "language"),
+        ({"style": "\ud800"}, "style"),
         ({"format": "mp4"}, "format.encoding"),
         ({"sample_rate_hz": 2**31}, "format.sample_rate_hz"),
         ({"bitrate_bps": -(2**31) - 1}, "format.bitrate_bps"),

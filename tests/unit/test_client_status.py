@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2 as details_pb
 from google.rpc import status_pb2
 
 from tts_client import (
+    AlreadyExists,
     Cancelled,
     DeadlineExceeded,
     FailedPrecondition,
@@ -28,6 +29,7 @@ from tts_client.status import to_tts_error
 MAPPED = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
@@ -83,10 +85,13 @@ def test_bad_request_names_the_fields() -> None:
     )
 
 
-def test_resource_info_names_what_was_not_found() -> None:
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS], ids=lambda c: c.name
+)
+def test_resource_info_names_what_is_not_there_or_already(code: grpc.StatusCode) -> None:
     resource = details_pb.ResourceInfo(resource_type="tts.v1.Voice", resource_name="zoe")
-    error = to_tts_error(rpc_error(grpc.StatusCode.NOT_FOUND, resource))
-    assert isinstance(error, NotFound)
+    error = to_tts_error(rpc_error(code, resource))
+    assert isinstance(error, NotFound | AlreadyExists)
     assert (error.resource_type, error.resource_name) == ("tts.v1.Voice", "zoe")
 
 

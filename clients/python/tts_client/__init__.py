@@ -8,6 +8,8 @@
         for frame in client.synthesize("Plays while it is made.", format="wav"):
             speaker.write(frame.data)
 
+        client.upload_voice("me.wav", name="Me", language="en-US", voice_id="me")
+
 `AsyncClient` does the same for asyncio. Every failure is a `TtsError`; see `tts_client.errors`.
 """
 
@@ -16,6 +18,7 @@ from tts_client.channel import RetryPolicy
 from tts_client.client import Client, Speech
 from tts_client.encoding import Encoding
 from tts_client.errors import (
+    AlreadyExists,
     Cancelled,
     CorruptStream,
     DeadlineExceeded,
@@ -32,6 +35,7 @@ from tts_client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from tts_client.recordings import Recordings
 from tts_client.request import SpeechOptions
 from tts_client.server_info import (
     EngineInfo,
@@ -39,8 +43,6 @@ from tts_client.server_info import (
     FormatInfo,
     Limits,
     ServerInfo,
-    Voice,
-    VoiceOrigin,
 )
 from tts_client.speech_events import (
     AudioFormat,
@@ -50,8 +52,17 @@ from tts_client.speech_events import (
     Summary,
     TextSpan,
 )
+from tts_client.voice import (
+    Consent,
+    QualityReport,
+    QualityWarning,
+    UploadedVoice,
+    Voice,
+    VoiceOrigin,
+)
 
 __all__ = [
+    "AlreadyExists",
     "AsyncClient",
     "AsyncSpeech",
     "AudioFormat",
@@ -59,6 +70,7 @@ __all__ = [
     "Cancelled",
     "Client",
     "Completion",
+    "Consent",
     "CorruptStream",
     "DeadlineExceeded",
     "Encoding",
@@ -73,6 +85,9 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PermissionDenied",
+    "QualityReport",
+    "QualityWarning",
+    "Recordings",
     "RetryPolicy",
     "ServerError",
     "ServerInfo",
@@ -85,6 +100,7 @@ __all__ = [
     "TtsError",
     "Unauthenticated",
     "Unavailable",
+    "UploadedVoice",
     "Voice",
     "VoiceOrigin",
 ]

@@ -1,8 +1,10 @@
 """The client for asyncio. It does what `tts_client.client` does, and awaits."""
 
 import asyncio
+import functools
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -15,19 +17,24 @@ from protos.tts.v1 import tts_pb2 as pb
 from protos.tts.v1.tts_pb2_grpc import TextToSpeechStub
 from tts_client.call import Call
 from tts_client.channel import RetryPolicy, channel_options
+from tts_client.client import Client
 from tts_client.errors import Cancelled, CorruptStream
 from tts_client.partial_file import PartialFile
+from tts_client.recordings import Recordings
 from tts_client.request import (
     SpeechOptions,
+    build_delete_voice,
     build_get_voice,
     build_list_voices,
     build_request,
     for_file,
 )
-from tts_client.server_info import ServerInfo, Voice
+from tts_client.server_info import ServerInfo
 from tts_client.speech_events import AudioFrame, Header, Summary
 from tts_client.status import to_tts_error
 from tts_client.stream_check import StreamCheck
+from tts_client.upload import OnProgress
+from tts_client.voice import Consent, UploadedVoice, Voice
 
 Response = TypeVar("Response")
 
@@ -128,6 +135,10 @@ class AsyncClient:
         self._stub = TextToSpeechStub(self._channel)
         self._timeout_s = timeout_s
         self._under_way: weakref.WeakSet[AsyncSpeech] = weakref.WeakSet()
+        self._uploads: set[Client] = set()
+        self._uploader = functools.partial(
+            Client, address, credentials=credentials, retry=retry, timeout_s=timeout_s
+        )
 
     def synthesize(
         self,
@@ -186,6 +197,57 @@ class AsyncClient:
         response = await self._call(self._stub.GetVoice, build_get_voice(voice))
         return Voice.from_proto(response.voice)
 
+    async def upload_voice(
+        self,
+        recordings: Recordings,
+        *,
+        name: str,
+        language: str,
+        voice_id: str = "",
+        consent: Consent | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UploadedVoice:
+        """Stores a voice from recordings, as `Client.upload_voice` does.
+
+        on_progress: called by the event loop, which also takes what it raises. To give the upload
+            up, cancel the task.
+        """
+        loop = asyncio.get_running_loop()
+        # A synchronous client in a thread of its own: grpc.aio loses the status of a server that
+        # ends a call while the client is writing (https://github.com/grpc/grpc/issues/36066), as
+        # with every upload that is refused. The thread also does the waiting for the disk.
+        client = self._uploader()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="tts-upload")
+
+        def report(sent_bytes: int, total_bytes: int) -> None:
+            if on_progress is not None:
+                loop.call_soon_threadsafe(on_progress, sent_bytes, total_bytes)
+
+        work = functools.partial(
+            client.upload_voice,
+            recordings,
+            name=name,
+            language=language,
+            voice_id=voice_id,
+            consent=consent,
+            request_id=request_id,
+            timeout_s=timeout_s,
+            on_progress=report,
+        )
+        self._uploads.add(client)
+        try:
+            return await loop.run_in_executor(thread, work)
+        finally:
+            self._uploads.discard(client)
+            client.close()
+            thread.shutdown(wait=False)
+
+    async def delete_voice(self, voice: str) -> None:
+        """Deletes an uploaded voice, as `Client.delete_voice` does."""
+        await self._call(self._stub.DeleteVoice, build_delete_voice(voice))
+
     async def server_info(self) -> ServerInfo:
         """What the server is and can do."""
         response = await self._call(self._stub.GetServerInfo, pb.GetServerInfoRequest())
@@ -196,6 +258,8 @@ class AsyncClient:
         # The channel itself only finds calls that some task is waiting for at this moment.
         for speech in tuple(self._under_way):
             speech.cancel()
+        for uploader in tuple(self._uploads):
+            uploader.close()
         await self._channel.close()
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,7 @@ _MAX_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a call is tried again, by gRPC itself (gRFC A6).
+    """When a call is tried again, by gRPC itself (gRFC A6), or by the client for an upload.
 
     Only UNAVAILABLE is retried, and only while nothing has been received: from the header on a
     text is never spoken twice. Waits grow from `initial_backoff_ms` by `backoff_multiplier` up to
@@ -35,16 +35,20 @@ class RetryPolicy:
 
     def service_config(self) -> str:
         """The policy as gRPC's service config, a JSON document."""
-        method: dict[str, object] = {"name": [{"service": _SERVICE}]}
+        every: dict[str, object] = {"name": [{"service": _SERVICE}]}
+        # gRPC keeps 256 KiB of a call for its retries, and so could repeat small uploads only. When
+        # a server refuses a large one, grpcio 1.80 even aborts the process ("ILLEGAL STATE:
+        # FORWARDED_BATCH" in promise_based_filter.cc). `tts_client.upload` repeats them all.
+        upload = {"name": [{"service": _SERVICE, "method": "UploadVoice"}]}
         if self.max_attempts > 1:
-            method["retryPolicy"] = {
+            every["retryPolicy"] = {
                 "maxAttempts": self.max_attempts,
                 "initialBackoff": f"{self.initial_backoff_ms / 1000:.3f}s",
                 "maxBackoff": f"{self.max_backoff_ms / 1000:.3f}s",
                 "backoffMultiplier": self.backoff_multiplier,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             }
-        return json.dumps({"methodConfig": [method]})
+        return json.dumps({"methodConfig": [every, upload]})
 
 
 def channel_options(retry: RetryPolicy) -> list[tuple[str, str | int]]:

@@ -1,5 +1,6 @@
 """The synchronous client."""
 
+import threading
 from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -14,17 +15,21 @@ from tts_client.call import Call
 from tts_client.channel import RetryPolicy, channel_options
 from tts_client.errors import CorruptStream
 from tts_client.partial_file import PartialFile
+from tts_client.recordings import Recordings
 from tts_client.request import (
     SpeechOptions,
+    build_delete_voice,
     build_get_voice,
     build_list_voices,
     build_request,
     for_file,
 )
-from tts_client.server_info import ServerInfo, Voice
+from tts_client.server_info import ServerInfo
 from tts_client.speech_events import AudioFrame, Header, Summary
 from tts_client.status import to_tts_error
 from tts_client.stream_check import StreamCheck
+from tts_client.upload import OnProgress, Upload, send_upload
+from tts_client.voice import Consent, UploadedVoice, Voice
 
 Response = TypeVar("Response")
 
@@ -124,7 +129,8 @@ class Client:
         retry: None stands for `RetryPolicy()`.
         timeout_s: limit for each call that brings none of its own; None: no limit.
         """
-        options = channel_options(retry or RetryPolicy())
+        self._retry = retry or RetryPolicy()
+        options = channel_options(self._retry)
         self._channel = (
             grpc.insecure_channel(address, options)
             if credentials is None
@@ -132,6 +138,7 @@ class Client:
         )
         self._stub = TextToSpeechStub(self._channel)
         self._timeout_s = timeout_s
+        self._closed = threading.Event()
 
     def synthesize(
         self,
@@ -193,6 +200,65 @@ class Client:
         """The voice of this id. Raises `NotFound`."""
         return Voice.from_proto(self._call(self._stub.GetVoice, build_get_voice(voice)).voice)
 
+    def upload_voice(
+        self,
+        recordings: Recordings,
+        *,
+        name: str,
+        language: str,
+        voice_id: str = "",
+        consent: Consent | None = None,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UploadedVoice:
+        """Stores a voice from recordings, and returns it with the reports on their quality.
+
+        recordings: the path of one file, several paths, or either by style:
+            `{"neutral": "calm.wav", "cheerful": ["a.mp3", "b.mp3"]}`. Without a style: `neutral`.
+        name: for people.
+        language: BCP-47 tag of the language that is spoken in the recordings.
+        voice_id: empty: the server makes one.
+        consent: of the speaker; `Limits.consent_required` tells whether the server insists.
+        request_id: names the call in the server's log, and makes it safe to repeat: a second
+            upload with the same id answers with the voice that the first one stored. None: a
+            random one, which covers the retries of this call.
+        timeout_s: limit for all attempts together; as in `synthesize`.
+        on_progress: called in this thread with the bytes sent so far and the bytes of all
+            recordings. It starts at 0 again with each attempt. What it raises ends the upload.
+
+        An upload that ends with UNAVAILABLE is sent again as a whole, as `RetryPolicy` says.
+        Raises `AlreadyExists` for a `voice_id` that is taken, `InvalidArgument` with a `reason`
+        for recordings that cannot be used, `OSError` for a file that cannot be read; if that is so
+        from the beginning, then before anything is sent.
+        """
+        call = Call.make(request_id, timeout_s, self._timeout_s)
+        upload = Upload.make(
+            recordings,
+            name=name,
+            language=language,
+            voice_id=voice_id,
+            consent=consent,
+            request_id=call.request_id,
+        )
+        response = send_upload(
+            self._stub,
+            upload,
+            call,
+            retry=self._retry,
+            closed=self._closed,
+            on_progress=on_progress,
+        )
+        return UploadedVoice.from_proto(response)
+
+    def delete_voice(self, voice: str) -> None:
+        """Deletes an uploaded voice and all that was kept of it.
+
+        Raises `NotFound`, and `FailedPrecondition` for a voice that came with an engine. When the
+        answer to a deletion is lost, its retry finds the voice gone: `NotFound` too.
+        """
+        self._call(self._stub.DeleteVoice, build_delete_voice(voice))
+
     def server_info(self) -> ServerInfo:
         """What the server is and can do."""
         response = self._call(self._stub.GetServerInfo, pb.GetServerInfoRequest())
@@ -200,6 +266,7 @@ class Client:
 
     def close(self) -> None:
         """Cancels what is under way and closes the connection."""
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 TtsError                     message, reason, request_id
 ├── InvalidArgument          violations: which field, and what is wrong with it
 ├── NotFound                 resource_type, resource_name
+├── AlreadyExists            resource_type, resource_name
 ├── FailedPrecondition
 ├── Unauthenticated
 ├── PermissionDenied
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 
 
 class TtsError(Exception):
-    """A call that did not end in whole, verified speech.
+    """A call that did not end in what it was made for: whole, verified speech, as a rule.
 
     `message` is one English sentence. `reason` is the server's constant for programs
     (`google.rpc.ErrorInfo.reason`), empty when the error arose on this side. `request_id`
@@ -69,8 +70,8 @@ class InvalidArgument(TtsError):
         return cls(f"{field}: {description}", violations=(FieldViolation(field, description),))
 
 
-class NotFound(TtsError):
-    """What was named does not exist: a voice, as a rule."""
+class _OfResource(TtsError):
+    """`resource_type` and `resource_name`: what it is about; empty if the server does not say."""
 
     def __init__(
         self,
@@ -84,6 +85,14 @@ class NotFound(TtsError):
         super().__init__(message, reason=reason, request_id=request_id)
         self.resource_type = resource_type
         self.resource_name = resource_name
+
+
+class NotFound(_OfResource):
+    """What was named does not exist: a voice, as a rule."""
+
+
+class AlreadyExists(_OfResource):
+    """The id that was asked for is taken: of a voice, as a rule."""
 
 
 class FailedPrecondition(TtsError):
@@ -122,7 +131,10 @@ class Unavailable(_TryLater):
 
 
 class Overloaded(_TryLater):
-    """The server is at its limit and took no work on. Never retried by the client itself."""
+    """The server is at a limit and took no work on. Never retried by the client itself.
+
+    `reason` tells which limit: STORAGE_FULL, for one, passes when its operator makes room.
+    """
 
 
 class DeadlineExceeded(TtsError):

@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 from protos.tts.v1 import tts_pb2 as pb
 from tts_client.encoding import Encoding
 from tts_client.errors import InvalidArgument
+from tts_client.voice import Consent
 
 # What a gRPC server takes in one message unless it is told otherwise. A text that long is refused
 # for its size before any server looks at it, and so without a field.
@@ -25,6 +26,7 @@ class SpeechOptions(TypedDict, total=False):
     bitrate_bps: bits per second, for encodings that have a bitrate.
     frame_ms: desired length of one frame, 10 to 100.
     speed: factor on the speaking rate, 0.5 to 2.0.
+    style: one of the voice's styles; `neutral`, or the voice's first, when left out.
     """
 
     voice: str
@@ -34,6 +36,7 @@ class SpeechOptions(TypedDict, total=False):
     bitrate_bps: int
     frame_ms: int
     speed: float | None
+    style: str
 
 
 def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeRequest:
@@ -49,6 +52,7 @@ def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeR
         text=_unicode("text", text),
         voice=_unicode("voice", options.get("voice", "")),
         language=_unicode("language", options.get("language", "")),
+        style=_unicode("style", options.get("style", "")),
     )
     audio_format = pb.AudioFormat(
         encoding=pb.Encoding.ValueType(_encoding(options.get("format")).value),
@@ -81,6 +85,39 @@ def for_file(path: str | PathLike[str], options: SpeechOptions) -> SpeechOptions
 def build_get_voice(voice: str) -> pb.GetVoiceRequest:
     """The request for one voice."""
     return pb.GetVoiceRequest(voice=_unicode("voice", voice))
+
+
+def build_delete_voice(voice: str) -> pb.DeleteVoiceRequest:
+    """The request to delete one voice."""
+    return pb.DeleteVoiceRequest(voice=_unicode("voice", voice))
+
+
+def build_voice_metadata(
+    *, name: str, language: str, voice_id: str, request_id: str, consent: Consent | None
+) -> pb.VoiceMetadata:
+    """What an upload says of the voice before its recordings.
+
+    Raises `InvalidArgument` for what the wire cannot carry.
+    """
+    metadata = pb.VoiceMetadata(
+        display_name=_unicode("metadata.display_name", name),
+        language=_unicode("metadata.language", language),
+        voice_id=_unicode("metadata.voice_id", voice_id),
+        request_id=request_id,
+    )
+    if consent is not None:
+        for field in ("person", "statement", "attested_by"):
+            value = _unicode(f"metadata.consent.{field}", getattr(consent, field))
+            setattr(metadata.consent, field, value)
+        metadata.consent.consent_time.FromDatetime(consent.consent_time)
+    if metadata.ByteSize() > _MAX_REQUEST_BYTES:
+        raise InvalidArgument.of_field("metadata", "too long for one message of 4 MiB")
+    return metadata
+
+
+def build_recording(style: str) -> pb.Recording:
+    """What an upload says of a recording before its bytes."""
+    return pb.Recording(style=_unicode("recording.style", style))
 
 
 def build_list_voices(language: str, engine: str) -> pb.ListVoicesRequest:

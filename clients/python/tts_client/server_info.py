@@ -1,41 +1,9 @@
-"""What a server says about itself: voices, engines, formats and limits, as plain values."""
+"""What a server says about itself: engines, formats and limits, as plain values."""
 
 from dataclasses import dataclass
 
 from protos.tts.v1 import tts_pb2 as pb
 from tts_client.encoding import ContractEnum, Encoding
-
-
-class VoiceOrigin(ContractEnum):
-    """Where a voice comes from."""
-
-    UNSPECIFIED = 0
-    ENGINE = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """Somebody who can speak. `languages` are BCP-47 tags, the default first."""
-
-    id: str
-    display_name: str
-    engine: str
-    languages: tuple[str, ...]
-    sample_rate_hz: int
-    origin: VoiceOrigin
-    model_fingerprint: str
-
-    @classmethod
-    def from_proto(cls, message: pb.Voice) -> "Voice":
-        return cls(
-            id=message.id,
-            display_name=message.display_name,
-            engine=message.engine,
-            languages=tuple(message.languages),
-            sample_rate_hz=message.sample_rate_hz,
-            origin=VoiceOrigin(message.origin),
-            model_fingerprint=message.model_fingerprint,
-        )
 
 
 class EngineState(ContractEnum):
@@ -103,15 +71,27 @@ class FormatInfo:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for at the most."""
+    """What a request may ask for at the most.
+
+    max_upload_bytes: of all recordings of an upload together.
+    consent_required: whether an upload must come with a `Consent`.
+    """
 
     max_text_characters: int
     min_speed: float
     max_speed: float
+    max_upload_bytes: int = 0
+    consent_required: bool = False
 
     @classmethod
     def from_proto(cls, message: pb.Limits) -> "Limits":
-        return cls(message.max_text_characters, message.min_speed, message.max_speed)
+        return cls(
+            max_text_characters=message.max_text_characters,
+            min_speed=message.min_speed,
+            max_speed=message.max_speed,
+            max_upload_bytes=message.max_upload_bytes,
+            consent_required=message.consent_required,
+        )
 
 
 @dataclass(frozen=True, slots=True)

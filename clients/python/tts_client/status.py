@@ -10,6 +10,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from tts_client.errors import (
+    AlreadyExists,
     Cancelled,
     DeadlineExceeded,
     FailedPrecondition,
@@ -53,9 +54,10 @@ def to_tts_error(error: grpc.RpcError, request_id: str = "") -> TtsError:
         bad = details.find(details_pb.BadRequest())
         violations = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
         return InvalidArgument(message, violations=violations, **common)
-    if code is grpc.StatusCode.NOT_FOUND:
+    if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS):
+        kind = NotFound if code is grpc.StatusCode.NOT_FOUND else AlreadyExists
         resource = details.find(details_pb.ResourceInfo())
-        return NotFound(
+        return kind(
             message,
             resource_type=resource.resource_type,
             resource_name=resource.resource_name,

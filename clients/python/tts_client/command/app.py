@@ -6,9 +6,10 @@ import click
 
 from tts_client.command.completion import completion
 from tts_client.command.failures import INTERRUPTED, Failure, explain
-from tts_client.command.listings import info, voices
+from tts_client.command.info import info
 from tts_client.command.say import say
 from tts_client.command.settings import Settings
+from tts_client.command.voices import voices
 from tts_client.errors import TtsError
 
 DEFAULT_SERVER = "127.0.0.1:50051"
@@ -42,6 +43,8 @@ Examples:
   tts say "Hello there." -o hello.mp3      write a file
   tts say -f chapter.txt -o chapter.opus   a whole text, with a progress bar
   tts voices --language en                 who speaks English
+  tts voices add me.m4a --name Me --language en-US
+                                           store a voice from a recording
   tts info                                 engines, formats and limits
 
 \b

@@ -3,6 +3,7 @@
 import click
 
 from tts_client.errors import (
+    AlreadyExists,
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
@@ -24,7 +25,20 @@ _OPTIONS = {
     "format.sample_rate_hz": "--rate",
     "format.bitrate_bps": "--bitrate",
     "prosody.speed": "--speed",
+    "style": "--style",
+    "recording": "FILE",
+    "recording.style": "--style",
+    "metadata.display_name": "--name",
+    "metadata.language": "--language",
+    "metadata.voice_id": "--id",
+    "metadata.consent": "--consent-person, --consent-statement and --attested-by",
+    "metadata.consent.person": "--consent-person",
+    "metadata.consent.statement": "--consent-statement",
+    "metadata.consent.attested_by": "--attested-by",
 }
+
+# Limits that do not pass by waiting.
+_LASTING = {"STORAGE_FULL", "TOO_LARGE"}
 
 
 class Failure(click.ClickException):
@@ -56,10 +70,14 @@ def explain(error: TtsError, server: str) -> Failure:
                 for violation in error.violations
             )
         )
+    if isinstance(error, InvalidArgument):
+        return Refused(error.message)
+    if isinstance(error, AlreadyExists):
+        return Refused(f"{error.message}\nChoose another id with --id.")
     message = error.message
     if isinstance(error, NotFound):
         message = f"{message}\n`tts voices` lists the voices of this server."
-    elif isinstance(error, Unavailable | Overloaded):
+    elif isinstance(error, Unavailable | Overloaded) and error.reason not in _LASTING:
         when = f"in {error.retry_after_s:g} s" if error.retry_after_s else "later"
         message = f"{message}\nTry again {when}."
     elif isinstance(error, DeadlineExceeded):

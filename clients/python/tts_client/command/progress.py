@@ -1,10 +1,11 @@
-"""How far a synthesis has come: for the bar while it runs, and for the line after it."""
+"""How far a call has come: for the bar while it runs, and for the line after it."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 
+from tts_client.command.sizes import size
 from tts_client.speech_events import AudioFrame
 
 
@@ -37,7 +38,7 @@ class Meter:
     def report(self, name: str) -> str:
         """One line on how it went."""
         return (
-            f"{name}: {self.audio_s:.1f} s of audio, {_size(self.byte_count)}, "
+            f"{name}: {self.audio_s:.1f} s of audio, {size(self.byte_count)}, "
             f"first after {self.first_audio_s * 1000:.0f} ms, {self.speed:.1f}x real time"
         )
 
@@ -65,7 +66,27 @@ def progress_bar(wanted: bool, character_count: int) -> Iterator[Callable[[Meter
         yield move
 
 
-def _size(byte_count: int) -> str:
-    if byte_count < 1_000_000:
-        return f"{byte_count / 1000:.1f} kB"
-    return f"{byte_count / 1_000_000:.1f} MB"
+@contextlib.contextmanager
+def upload_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr if that is a terminal. Gives the function that moves it."""
+    if not sys.stderr.isatty():
+        yield lambda _sent_bytes, _total_bytes: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("connecting", total=1)
+
+        def move(sent_bytes: int, total_bytes: int) -> None:
+            whole = f"{size(sent_bytes)} sent, the server is at work on them"
+            part = f"{size(sent_bytes)} of {size(total_bytes)} sent"
+            bar.update(
+                task,
+                completed=sent_bytes,
+                total=max(1, total_bytes),
+                description=part if sent_bytes < total_bytes else whole,
+            )
+
+        yield move

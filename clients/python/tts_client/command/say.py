@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
 from tts_client.client import Client
 from tts_client.command.playback import Playback
@@ -14,26 +13,12 @@ from tts_client.command.progress import Meter, progress_bar
 from tts_client.command.settings import Settings, server_option
 from tts_client.command.streams import AudioOutput, read_text
 from tts_client.command.values import Thousands
+from tts_client.command.voice_ids import complete_voice
 from tts_client.encoding import FILE_FORMAT_NAMES, Encoding
-from tts_client.errors import TtsError
 from tts_client.partial_file import PartialFile
 from tts_client.request import SpeechOptions, for_file
 
-_COMPLETION_TIMEOUT_S = 1.0
 _DASH = Path("-")
-
-
-def _complete_voice(
-    ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    try:
-        with Client(ctx.find_root().params["server"], timeout_s=_COMPLETION_TIMEOUT_S) as client:
-            voices = list(client.voices())
-    except TtsError:
-        return []
-    return [
-        CompletionItem(v.id, help=v.display_name) for v in voices if v.id.startswith(incomplete)
-    ]
 
 
 @click.command(
@@ -78,8 +63,14 @@ no file either; that is said on stderr and is no error.
     "--voice",
     default="",
     metavar="ID",
-    shell_complete=_complete_voice,
+    shell_complete=complete_voice,
     help="Who speaks; see `tts voices`.  [default: the server's]",
+)
+@click.option(
+    "--style",
+    default="",
+    metavar="STYLE",
+    help="One of the voice's styles.  [default: neutral, or its first]",
 )
 @click.option(
     "--language", default="", metavar="TAG", help="en-US, de, ...  [default: the voice's]"
@@ -109,6 +100,7 @@ def say(
     output: Path | None,
     format_name: str | None,
     voice: str,
+    style: str,
     language: str,
     rate: int,
     bitrate: int,
@@ -121,6 +113,7 @@ def say(
     text = read_text(words, source)
     options = SpeechOptions(
         voice=voice,
+        style=style,
         language=language,
         format=Encoding.parse(format_name) if format_name else None,
         sample_rate_hz=rate,

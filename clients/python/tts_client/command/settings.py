@@ -8,6 +8,9 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# A lookup that takes longer than this has gone wrong.
+LOOKUP_TIMEOUT_S = 30.0
+
 
 @dataclass(slots=True)
 class Settings:
