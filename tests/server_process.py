@@ -22,10 +22,14 @@ class ServerProcess:
     Attributes:
         address: where it listens.
         ready_line: what it printed when it was ready.
+        data_dir: its data folder.
     """
 
-    def __init__(self, process: subprocess.Popen[str], ready_line: str, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], ready_line: str, log: Path, data_dir: Path
+    ) -> None:
         self.process = process
+        self.data_dir = data_dir
         self.ready_line = ready_line
         match = _READY.match(ready_line)
         if match is None:
@@ -51,11 +55,18 @@ class ServerProcess:
 
 @contextmanager
 def running_server(
-    folder: Path, *flags: str, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    wait: bool = True,
 ) -> Iterator[ServerProcess]:
-    """Starts a server on a free port, and ends it when the context is left."""
+    """Starts a server on a free port, and ends it when the context is left.
+
+    Without `wait` it isn't waited for, and listens on a unix socket in `folder`.
+    """
     log = folder / "server.log"
-    command = [sys.executable, "-m", "tts_service", "serve", "--listen", "127.0.0.1:0"]
+    listen = "127.0.0.1:0" if wait else f"unix:{folder}/socket"
+    command = [sys.executable, "-m", "tts_service", "serve", "--listen", listen]
     with (
         log.open("w") as stderr,
         subprocess.Popen(
@@ -68,7 +79,8 @@ def running_server(
     ):
         assert process.stdout is not None
         try:
-            yield ServerProcess(process, process.stdout.readline(), log)
+            ready = process.stdout.readline() if wait else f"tts-service ready on {listen} ("
+            yield ServerProcess(process, ready, log, folder / "data")
         finally:
             if process.poll() is None:
                 process.terminate()

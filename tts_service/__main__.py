@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 try:
     import click
@@ -71,14 +71,12 @@ def serve(config_file: Path | None, **flags: Any) -> None:
     try:
         settings = load_settings(given, config_file)
         configure_logging(settings.log_level, settings.log_format, process="front")
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(settings.data_dir)
         from .server import serve as run
 
         asyncio.run(run(settings, on_ready=lambda port, about: _say_ready(settings, port, about)))
     except ConfigError as error:
         _fail(str(error))
-    except OSError as error:
-        _fail(f"data_dir: {error.strerror}: {error.filename}")
 
 
 @main.command()
@@ -90,6 +88,53 @@ def settings() -> None:
         click.echo(line)
 
 
+@main.group()
+def voices() -> None:
+    """Look after the uploaded voices on disk."""
+
+
+@voices.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("data"),
+    envvar="TTS_DATA_DIR",
+    show_default="./data",
+    help="The server's data folder.",
+)
+@click.option("--repair", is_flag=True, help="Put right what can be put right.")
+def check(data_dir: Path, repair: bool) -> None:
+    """Check every uploaded voice, and repair them if asked.
+
+    Reads all recordings and embeddings. A repair removes what crashes left behind, and embeddings
+    that are broken, which are made again; a voice that is broken is moved to quarantine. May run
+    beside a server, which keeps using what it has loaded.
+
+    Exit status: 0 all is well or was repaired, 1 something is wrong, 2 there are no voices there.
+    """
+    from voice_store import StoreNotFoundError, check_store
+
+    try:
+        findings = check_store(data_dir / "voices", repair=repair)
+    except StoreNotFoundError:
+        _fail(f"--data-dir: no voices were ever stored in {data_dir}")
+    for finding in findings:
+        mark = "repaired" if finding.repaired else "wrong"
+        click.echo(f"{mark:<8}  {finding.voice_id}: {finding.problem}")
+    wrong = sum(not finding.repaired for finding in findings)
+    click.echo(f"{len(findings)} finding(s), {wrong} still wrong")
+    sys.exit(1 if wrong else 0)
+
+
+def _make_folder(data_dir: Path) -> None:
+    from .config import ConfigError
+
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"data_dir: {error.strerror}: {error.filename}") from error
+
+
 def _say_ready(settings: Any, port: int, about: str) -> None:
     host, separator, _ = settings.listen.rpartition(":")
     address = settings.listen if settings.listen.startswith("unix:") else f"{host}{separator}{port}"
@@ -97,7 +142,7 @@ def _say_ready(settings: Any, port: int, about: str) -> None:
     sys.stdout.flush()
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     for line in message.splitlines():
         click.echo(f"tts-service: {line}", err=True)
     sys.exit(EXIT_USAGE)

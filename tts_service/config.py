@@ -28,6 +28,7 @@ __all__ = [
     "PiperSettings",
     "Settings",
     "ToneSettings",
+    "UploadSettings",
     "describe_settings",
     "load_settings",
 ]
@@ -36,9 +37,9 @@ ENV_PREFIX = "TTS_"
 CONFIG_FILE_ENV = "TTS_CONFIG"
 
 # `TTS_CLIENT_*` belongs to the command-line client. The others are what Kubernetes sets in
-# every pod of a namespace that has a Service called "tts".
+# every pod of a namespace that has a Service called "tts" or "tts-something".
 _FOREIGN_ENV = re.compile(
-    r"TTS_(CLIENT_.+|SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP).*)?)"
+    r"TTS_(CLIENT_.+|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP)(_.+)?)?))"
 )
 
 
@@ -80,6 +81,31 @@ class ToneSettings(_Group):
         return {"real_time_factor": str(self.real_time_factor)}
 
 
+class UploadSettings(_Group):
+    """Uploads of voices."""
+
+    max_upload_bytes: int = Field(
+        64 << 20, ge=1 << 16, le=4 << 30, description="bytes of all recordings of one upload"
+    )
+    max_recordings: int = Field(20, ge=1, le=64, description="recordings of one upload")
+    max_duration_s: float = Field(
+        600.0, ge=30.0, le=3600.0, description="length of all recordings of one upload, decoded"
+    )
+    max_concurrent: int = Field(2, ge=1, le=64, description="uploads at the same time")
+    timeout_s: float = Field(
+        300.0, gt=0.0, le=3600.0, description="how long the bytes of an upload may take"
+    )
+    prepare_timeout_s: float = Field(
+        60.0, gt=0.0, le=600.0, description="how long decoding and preparing may take"
+    )
+    prepare_memory_bytes: int = Field(
+        1 << 30, ge=1 << 28, le=64 << 30, description="memory of the process that does it"
+    )
+    consent_required: bool = Field(
+        False, description="whether an upload without a consent is refused"
+    )
+
+
 class Settings(BaseSettings):
     """All settings of the server."""
 
@@ -113,12 +139,19 @@ class Settings(BaseSettings):
     worker_start_timeout_s: float = Field(
         120.0, gt=0.0, le=3600.0, description="how long a worker may take to be ready"
     )
+    worker_health_interval_s: float = Field(
+        5.0,
+        ge=0.05,
+        le=600.0,
+        description="time between health checks; three without an answer end a worker",
+    )
     shutdown_grace_s: float = Field(
         10.0, ge=0.0, le=3600.0, description="how long calls may go on after SIGTERM"
     )
     reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("auto", description="console, json, or auto: by terminal")
+    uploads: UploadSettings = UploadSettings()
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
 

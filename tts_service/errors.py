@@ -3,6 +3,8 @@
     ServiceError
     ├── InvalidRequest         the caller's input is at fault; names each field
     ├── VoiceNotFound          no voice of that id
+    ├── NotPossible            the server's state doesn't allow it; trying again won't help
+    ├── Overloaded             a bound is reached; trying again later helps
     ├── EngineUnavailable      no worker can render now; trying again may help
     ├── DeadlinePassed         the caller's time is over
     └── RenderFailed           the engine answered with an error of its own
@@ -17,6 +19,8 @@ __all__ = [
     "DeadlinePassed",
     "EngineUnavailable",
     "InvalidRequest",
+    "NotPossible",
+    "Overloaded",
     "RenderFailed",
     "ServiceError",
     "Violation",
@@ -67,6 +71,27 @@ class VoiceNotFound(ServiceError):  # noqa: N818
     def __init__(self, voice: str) -> None:
         super().__init__(f"there is no voice {voice!r}; ListVoices names those that exist")
         self.voice = voice
+
+
+class NotPossible(ServiceError):  # noqa: N818
+    """What was asked for can't be done to the thing that was named, as things are."""
+
+    def __init__(self, problem: str, *, reason: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+class Overloaded(ServiceError):  # noqa: N818
+    """A bound is reached.
+
+    Attributes:
+        retry_after_ms: when trying again is worth it.
+    """
+
+    def __init__(self, problem: str, *, reason: str, retry_after_ms: int) -> None:
+        super().__init__(problem)
+        self.reason = reason
+        self.retry_after_ms = retry_after_ms
 
 
 class EngineUnavailable(ServiceError):  # noqa: N818

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from typing import Any
 
 import grpc.aio
 import structlog
@@ -14,11 +14,13 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+from voice_store import VoiceStore, VoiceStoreError
 
 from .api import CallBoundary, TextToSpeechServicer
 from .config import ConfigError, Settings
-from .fleet import Fleet, WorkerCommand, WorkerMisconfiguredError
+from .fleet import EngineState, Fleet, WorkerCommand, WorkerMisconfiguredError
 from .synthesis import Synthesizer
+from .voices import Embeddings, VoiceDirectory, VoiceUploads
 
 __all__ = ["Server", "serve"]
 
@@ -34,14 +36,16 @@ _SERVER_OPTIONS = (
 
 
 class Server:
-    """A front and its workers.
+    """A front and its workers. Made inside the running event loop.
 
     Args:
         on_ready: called once, when all engines are ready, with the port that is listened on
             (0 for a unix socket) and a few words about the engines.
     """
 
-    def __init__(self, settings: Settings, *, on_ready: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, settings: Settings, store: VoiceStore, *, on_ready: Callable[[int, str], None]
+    ) -> None:
         self._settings = settings
         self._on_ready: Callable[[int, str], None] | None = on_ready
         self._began_s = time.monotonic()
@@ -59,10 +63,23 @@ class Server:
                 for engine in settings.engines
             ],
             start_timeout_s=settings.worker_start_timeout_s,
-            on_change=self._report_state,
+            health_interval_s=settings.worker_health_interval_s,
+            on_change=self._on_change,
         )
+        self._directory = VoiceDirectory(self._fleet, store)
+        self._embeddings = Embeddings(store, self._fleet, engine_wait_s=settings.engine_wait_s)
+        self._uploads = VoiceUploads(
+            store,
+            self._directory,
+            self._embeddings,
+            settings.uploads,
+            spool_dir=settings.data_dir / "spool",
+        )
+        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._background: set[asyncio.Task[None]] = set()
         self._synthesizer = Synthesizer(
             self._fleet,
+            self._embeddings,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
@@ -71,30 +88,32 @@ class Server:
         """Serves until `stop` is set, then lets calls finish within the grace period.
 
         Raises:
-            ConfigError: the address can't be listened on, or an engine refused its options.
+            ConfigError: the address can't be listened on, an engine refused its options, or the
+                default voice is none of the engines'.
         """
         server = self._listen()
         workers = asyncio.create_task(self._fleet.run(), name="fleet")
         stopped = asyncio.create_task(stop.wait(), name="stop")
+        tasks: set[asyncio.Task[Any]] = {workers, stopped}
         try:
-            await self._report_state()
+            await self._on_change()
             await server.start()
-            await asyncio.wait({workers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, self._fatal], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping = True
             await self._health.enter_graceful_shutdown()
             await server.stop(self._settings.shutdown_grace_s)
-            stopped.cancel()
-            workers.cancel()
-            try:
-                with suppress(asyncio.CancelledError):
-                    await workers
-            except WorkerMisconfiguredError as error:
-                raise ConfigError(
-                    f"engine {error} refused its settings; its own line above says which"
-                ) from None
-            finally:
-                self._synthesizer.close()
+            tasks |= self._background
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._synthesizer.close()
+        if self._fatal.done():
+            self._fatal.result()
+        if not workers.cancelled() and isinstance(workers.exception(), WorkerMisconfiguredError):
+            raise ConfigError(
+                f"engine {workers.exception()} refused its settings; its own line above says which"
+            )
 
     def _listen(self) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -102,7 +121,10 @@ class Server:
             options=_SERVER_OPTIONS,
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
-            TextToSpeechServicer(self._settings, self._fleet, self._synthesizer), server
+            TextToSpeechServicer(
+                self._settings, self._fleet, self._directory, self._synthesizer, self._uploads
+            ),
+            server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection:
@@ -117,17 +139,34 @@ class Server:
             ) from error
         return server
 
-    async def _report_state(self) -> None:
-        """Sets the health to what the engines allow, and says so when all are ready."""
+    async def _on_change(self) -> None:
+        """Takes in that an engine came or went: the voices, the health, the first readiness."""
         if self._stopping:
             return
+        self._directory.refresh()
         response = health_pb2.HealthCheckResponse
         status = response.SERVING if self._fleet.speaking else response.NOT_SERVING
         for service in ("", _TTS_SERVICE):
             await self._health.set(service, status)
         if self._fleet.ready and self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
+            default_voice = self._settings.default_voice
+            if default_voice and default_voice not in self._directory.catalog:
+                self._fatal.set_exception(
+                    ConfigError(f"default_voice: no engine has a voice {default_voice!r}")
+                )
+                return
             on_ready(self._port, self._summary())
+        self._embed_missing()
+
+    def _embed_missing(self) -> None:
+        """Has embeddings made that the cloning engine's present model still lacks."""
+        engine = self._directory.cloning_engine()
+        if engine is None or engine.state is not EngineState.READY or self._background:
+            return
+        task = asyncio.create_task(self._embeddings.make_missing(engine), name="embed-missing")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _summary(self) -> str:
         engines = []
@@ -148,4 +187,15 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    await Server(settings, on_ready=on_ready).run(stop)
+    try:
+        store = VoiceStore.open(settings.data_dir / "voices")
+    except (OSError, VoiceStoreError) as error:
+        raise ConfigError(f"data_dir: the voices in it can't be opened: {error}") from error
+    with store:
+        for finding in store.broken:
+            structlog.get_logger().error(
+                "a voice is broken and left out; see `tts-service voices check`",
+                voice=finding.voice_id,
+                problem=finding.problem,
+            )
+        await Server(settings, store, on_ready=on_ready).run(stop)

@@ -70,12 +70,14 @@ def test_all_settings_are_listed() -> None:
         ([], {"TTS_PIPER__VOICES_DIR": "/nonexistent"}, ["piper", "/nonexistent"]),
         (["--config", "/nonexistent.toml"], {}, ["--config", "/nonexistent.toml"]),
         (["--data-dir", "/proc/no"], {}, ["data_dir", "/proc/no"]),
+        (["--engine", "tone"], {"TTS_DEFAULT_VOICE": "nobody"}, ["default_voice", "nobody"]),
     ],
 )
 def test_settings_that_cant_be_used_are_refused(
     tmp_path: Path, arguments: list[str], environment: dict[str, str], words: list[str]
 ) -> None:
-    process = _run("serve", "--data-dir", str(tmp_path / "data"), *arguments, **environment)
+    free = ("--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"))
+    process = _run("serve", *free, *arguments, **environment)
     assert process.returncode == 2
     assert process.stdout == ""
     assert "Traceback" not in process.stderr
@@ -111,6 +113,8 @@ def test_flags_win_over_environment_and_that_over_the_file(tmp_path: Path) -> No
         "TTS_CLIENT_SERVER": "not the server's business",
         "TTS_SERVICE_HOST": "10.0.0.1",
         "TTS_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "TTS_SERVICE_SERVICE_HOST": "10.0.0.1",
+        "TTS_SERVICE_PORT_50051_TCP_PROTO": "tcp",
     }
     with (
         running_server(tmp_path, "--engine", "tone", environment=environment) as server,

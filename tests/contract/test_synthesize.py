@@ -137,6 +137,11 @@ _REFUSED = [
     ({"text": "c1 \x85"}, "text"),
     ({"text": "hi", "language": "fr"}, "language"),
     ({"text": "hi", "language": "not a tag"}, "language"),
+    ({"text": "hi", "language": "en-" + "x" * 5_000}, "language"),
+    ({"text": "hi", "language": "en" + "-variant0" * 3_000}, "language"),
+    ({"text": "hi", "voice": "v" * 3_000}, "voice"),
+    ({"text": "hi", "voice": "\U0001f600" * 1_000_000}, "voice"),
+    ({"text": "hi", "style": "s" * 3_000}, "style"),
     ({"text": "hi", "prosody": tts_pb2.Prosody(speed=float("nan"))}, "prosody.speed"),
     ({"text": "hi", "prosody": tts_pb2.Prosody(speed=float("inf"))}, "prosody.speed"),
     ({"text": "hi", "prosody": tts_pb2.Prosody(speed=0.0)}, "prosody.speed"),
@@ -220,3 +225,27 @@ def test_a_deadline_ends_the_call(speech_server: ServerProcess) -> None:
     with speech_server.stub() as stub, pytest.raises(grpc.RpcError) as caught:
         list(stub.Synthesize(request, timeout=0.4))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_the_longest_voice_id_is_answered_in_full(tone_server: ServerProcess) -> None:
+    """Its escaped name stands in the message and in the details, which have to fit trailers."""
+    for voice in ("\U0001f600" * 128, "\u0001" * 128, "é" * 128):
+        request = tts_pb2.SynthesizeRequest(text="hi", voice=voice)
+        with tone_server.stub() as stub, pytest.raises(grpc.RpcError) as caught:
+            list(stub.Synthesize(request))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert details_of(caught.value)["ResourceInfo"].resource_name == voice  # type: ignore[attr-defined]
+
+
+def test_a_large_malformed_request_is_not_searched_for_its_fault(
+    tone_server: ServerProcess,
+) -> None:
+    """The search walks every field in Python, on the loop that serves all callers."""
+    body = b"\x7a\x00" * (1 << 16) + b"\x0a\x01\xff"
+    with grpc.insecure_channel(tone_server.address) as channel:
+        call = channel.unary_stream("/tts.v1.TextToSpeech/Synthesize")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(body, timeout=10))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    violations = details_of(caught.value)["BadRequest"].field_violations  # type: ignore[attr-defined]
+    assert [v.field for v in violations] == [""]

@@ -12,7 +12,7 @@ import grpc
 import psutil
 import pytest
 
-from protos.tts.v1 import tts_pb2
+from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
 
@@ -151,3 +151,77 @@ def test_the_log_names_requests_and_not_texts(slow_server: ServerProcess) -> Non
         list(stub.Synthesize(request, metadata=[("x-request-id", "find-me")]))
     assert _wait_until(lambda: '"request_id": "find-me"' in slow_server.log, 2)
     assert "Mellon" not in slow_server.log
+
+
+def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
+    environment = {"TTS_WORKER_HEALTH_INTERVAL_S": "0.2"}
+    with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
+        (worker,) = server.workers()
+        worker.suspend()
+        with server.stub() as stub:
+            request = tts_pb2.SynthesizeRequest(text="Anybody there?")
+            events = list(stub.Synthesize(request, timeout=15))
+        assert events[-1].WhichOneof("event") == "summary"
+        assert not worker.is_running()
+
+
+def test_a_worker_that_cant_be_started_again_does_not_end_the_front(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {"TMPDIR": str(temporary), "TTS_ENGINE_WAIT_S": "5"}
+    with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
+        (worker,) = server.workers()
+        temporary.rename(tmp_path / "gone")
+        worker.kill()
+        assert _wait_until(lambda: "could not be started" in server.log, 5)
+        temporary.mkdir()
+        with server.stub() as stub:
+            speak(stub, text="Back again")
+
+
+def test_an_engine_that_never_starts_leaves_the_others_be(tmp_path: Path) -> None:
+    voices = tmp_path / "voices"
+    voices.mkdir()
+    (voices / "stuck.onnx").touch()
+    os.mkfifo(voices / "stuck.onnx.json")  # nobody ever writes into it
+    environment = {"TTS_PIPER__VOICES_DIR": str(voices), "TTS_ENGINE_WAIT_S": "1"}
+    flags = ("--engine", "tone", "--engine", "piper")
+    with running_server(tmp_path, *flags, environment=environment, wait=False) as server:
+        with server.stub() as stub:
+            assert _wait_until(lambda: _speaks(stub), 10)
+            began = time.monotonic()
+            speak(stub, text="I can speak", voice="tone-high")
+            assert time.monotonic() - began < 0.9
+            with pytest.raises(grpc.RpcError) as caught:
+                speak(stub, text="I can't", voice="en_US-joe-medium")
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            info = stub.GetServerInfo(tts_pb2.GetServerInfoRequest())
+        states = {engine.name: engine.state for engine in info.engines}
+        assert states["tone"] == tts_pb2.ENGINE_STATE_READY
+        assert states["piper"] == tts_pb2.ENGINE_STATE_STARTING
+
+
+def _speaks(stub: tts_pb2_grpc.TextToSpeechStub) -> bool:
+    try:
+        speak(stub, text="One")
+    except grpc.RpcError:
+        return False
+    return True
+
+
+def test_a_voice_folder_that_breaks_later_ends_nothing(tmp_path: Path) -> None:
+    voices = tmp_path / "voices"
+    voices.mkdir()
+    environment = {"TTS_PIPER__VOICES_DIR": str(voices)}
+    flags = ("--engine", "tone", "--engine", "piper")
+    with running_server(tmp_path, *flags, environment=environment) as server:
+        (voices / "half.onnx").touch()  # its description is still being copied
+        for worker in server.workers():
+            if "--engine=piper" in worker.cmdline():
+                worker.kill()
+        assert _wait_until(lambda: "can't use half.onnx.json" in server.log, 10)
+        with server.stub() as stub:
+            speak(stub, text="Nobody else notices", voice="tone-low")
+        (voices / "half.onnx").unlink()
+        with server.stub() as stub:
+            speak(stub, text="And it is back.", voice="en_US-joe-medium")

@@ -3,7 +3,7 @@
 import pytest
 
 from tts_service.errors import VoiceNotFound
-from tts_service.fleet import Catalog, Voice
+from tts_service.voices import Catalog, Voice
 
 
 def _voice(voice_id: str, *languages: str, engine: str = "piper") -> Voice:
@@ -11,6 +11,7 @@ def _voice(voice_id: str, *languages: str, engine: str = "piper") -> Voice:
         id=voice_id,
         display_name=voice_id,
         engine=engine,
+        engine_voice=voice_id,
         languages=languages,
         sample_rate_hz=22_050,
         model_fingerprint="f",
@@ -29,25 +30,26 @@ def _voice(voice_id: str, *languages: str, engine: str = "piper") -> Voice:
         (("en-US",), "en-GB", None),
         (("en-US", "en-GB"), "en-GB", "en-GB"),
         (("de", "en"), "en-GB", "en"),
-        (("en-US",), "e", None),
         (("zh-CN",), "zh", "zh-CN"),
     ],
 )
 def test_a_language_finds_its_relatives_only(
     languages: tuple[str, ...], asked: str, found: str | None
 ) -> None:
-    voice = _voice("v", *languages)
-    if asked == "e":
-        with pytest.raises(ValueError, match="e"):
-            voice.match_language(asked)
-    else:
-        assert voice.match_language(asked) == found
+    assert _voice("v", *languages).match_language(asked) == found
 
 
-def test_the_first_engine_keeps_an_id() -> None:
+def test_what_is_no_language_matches_none() -> None:
+    with pytest.raises(ValueError, match="tag"):
+        _voice("v", "en-US").match_language("e")
+
+
+def test_the_first_engine_keeps_an_id_and_the_second_is_reached_by_its_name() -> None:
     catalog = Catalog([_voice("a", "en", engine="one"), _voice("a", "en", engine="two")])
-    assert len(catalog) == 1
     assert catalog.get("a").engine == "one"
+    second = catalog.get("two/a")
+    assert (second.engine, second.engine_voice) == ("two", "a")
+    assert len(catalog) == 2
 
 
 def test_selection_goes_on_after_an_id_that_is_gone() -> None:

@@ -12,9 +12,20 @@ _ROOT = Path(__file__).parents[2]
 # Who may not import whom, and why it would hurt.
 _FORBIDDEN = [
     ("audio_codec", ["grpc", "tts_service", "voice_store", "protos", "tts_client"]),
+    ("voice_store", ["grpc", "protos", "tts_service", "tts_client"]),
     ("clients/python/tts_client", ["tts_service", "audio_codec", "voice_store", "numpy"]),
     ("tts_service/synthesis", ["grpc", "tts_service.api", "tts_service.engines", "torch"]),
-    ("tts_service/fleet", ["tts_service.api", "tts_service.synthesis", "tts_service.engines"]),
+    (
+        "tts_service/fleet",
+        [
+            "tts_service.api",
+            "tts_service.synthesis",
+            "tts_service.voices",
+            "tts_service.engines",
+            "voice_store",
+        ],
+    ),
+    ("tts_service/voices", ["grpc", "tts_service.api", "tts_service.synthesis"]),
     ("tts_service/engines", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),

@@ -17,6 +17,8 @@ import pytest
         "tts_service.fleet",
         "tts_service.synthesis",
         "tts_service.text",
+        "tts_service.voices",
+        "voice_store",
     ],
 )
 def test_all_names_are_there_and_sorted(package: str) -> None:

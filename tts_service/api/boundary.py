@@ -10,6 +10,8 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
@@ -17,20 +19,36 @@ import grpc.aio
 import structlog
 from grpc_status import rpc_status
 
-from ..errors import InvalidRequest, ServiceError
+from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ServiceError
 from .status import to_status
 from .wire import MalformedMessage, explaining_decoder
 
-__all__ = ["CallBoundary", "current_request_id"]
+__all__ = ["CallBoundary", "CallInfo", "current_call"]
 
 _REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SERVICE_PREFIX = "/tts.v1."
 
 
-def current_request_id() -> str:
-    """Returns the id of the call that is being handled."""
-    return str(structlog.contextvars.get_contextvars()["request_id"])
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """The call that is being handled.
+
+    Attributes:
+        request_id: the caller's, or a new one.
+        arrived_s: when it arrived, on `time.monotonic`'s clock.
+    """
+
+    request_id: str
+    arrived_s: float
+
+
+_CURRENT_CALL: ContextVar[CallInfo] = ContextVar("current_call")
+
+
+def current_call() -> CallInfo:
+    """Returns the call that is being handled."""
+    return _CURRENT_CALL.get()
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
@@ -47,13 +65,21 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(_SERVICE_PREFIX):
             return handler
         decoder = explaining_decoder(handler.request_deserializer)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(method, handler.unary_stream), decoder, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _unary(method, handler.unary_unary), decoder, handler.response_serializer
-        )
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                return grpc.unary_unary_rpc_method_handler(
+                    _unary(method, handler.unary_unary), decoder, handler.response_serializer
+                )
+            case False, True:
+                return grpc.unary_stream_rpc_method_handler(
+                    _streaming(method, handler.unary_stream), decoder, handler.response_serializer
+                )
+            case True, False:
+                return grpc.stream_unary_rpc_method_handler(
+                    _uploading(method, handler.stream_unary), decoder, handler.response_serializer
+                )
+            case _:
+                raise TypeError(f"{method} is of a kind that has no boundary yet")
 
 
 def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -61,6 +87,21 @@ def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., 
         with _Call(method, context) as running:
             try:
                 return await handle(_whole(request), context)
+            except Exception as error:
+                await running.refuse(error)
+
+    return call
+
+
+def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def whole_requests(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield _whole(request)
+
+    async def call(requests: AsyncIterator[Any], context: Any) -> Any:
+        with _Call(method, context) as running:
+            try:
+                return await handle(whole_requests(requests), context)
             except Exception as error:
                 await running.refuse(error)
 
@@ -94,12 +135,13 @@ class _Call:
     def __init__(self, method: str, context: Any) -> None:
         self._method = method.rpartition("/")[2]
         self._context = context
-        self._began_s = time.monotonic()
+        self._info = CallInfo(_request_id(context), time.monotonic())
         self._code = "OK"
 
     def __enter__(self) -> "_Call":
+        _CURRENT_CALL.set(self._info)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=_request_id(self._context))
+        structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
@@ -107,7 +149,7 @@ class _Call:
         # GeneratorExit or an error of the transport.
         if exception_type is not None and self._code == "OK":
             self._code = "CANCELLED"
-        elapsed_ms = round((time.monotonic() - self._began_s) * 1000, 1)
+        elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
         structlog.get_logger().info(
             "call", method=self._method, code=self._code, elapsed_ms=elapsed_ms
         )
@@ -116,13 +158,21 @@ class _Call:
         """Ends the call with the status that belongs to `error`."""
         if self._context.cancelled() or isinstance(error, grpc.aio.BaseError):
             raise error
-        if not isinstance(error, ServiceError):
+        status = rpc_status.to_status(to_status(error, self._info.request_id))
+        if status.code is grpc.StatusCode.INTERNAL and not isinstance(error, ServiceError):
             structlog.get_logger().exception("handler failed", method=self._method)
-        status = rpc_status.to_status(to_status(error, current_request_id()))
         self._code = status.code.name
+        trailers = (*status.trailing_metadata, *_pushback(error))
         # grpc.aio has no abort_with_status.
-        await self._context.abort(status.code, status.details, status.trailing_metadata)
+        await self._context.abort(status.code, status.details, trailers)
         raise asyncio.CancelledError  # abort has raised; this says so to the type checker
+
+
+def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
+    """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
+    if not isinstance(error, (EngineUnavailable, Overloaded)):
+        return ()
+    return (("grpc-retry-pushback-ms", str(error.retry_after_ms or -1)),)
 
 
 def _request_id(context: Any) -> str:

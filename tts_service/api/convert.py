@@ -1,15 +1,18 @@
 """Between the messages of tts.v1 and the domain."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from datetime import UTC
 from types import MappingProxyType
 
 from audio_codec import FORMATS, AudioFormat, Encoding, FormatSpec
 from protos.tts.v1 import tts_pb2
+from voice_store import StyleQuality
 
 from ..errors import InvalidRequest, Violation
-from ..fleet import EngineState, Supervisor, Voice
+from ..fleet import EngineState, Supervisor
 from ..synthesis import Event, Frame, Header, Summary, SynthesisRequest
+from ..voices import ConsentClaim, RecordingStart, UploadPart, Voice, VoiceMetadata
 
 __all__ = [
     "engine_info",
@@ -18,6 +21,7 @@ __all__ = [
     "from_page_token",
     "synthesis_request",
     "to_page_token",
+    "upload_parts",
     "voice_to_proto",
 ]
 
@@ -58,7 +62,48 @@ def synthesis_request(message: tts_pb2.SynthesizeRequest) -> SynthesisRequest:
         bitrate_bps=message.format.bitrate_bps,
         frame_ms=message.format.frame_ms,
         speed=prosody.speed if prosody.HasField("speed") else None,
+        style=message.style,
     )
+
+
+async def upload_parts(
+    messages: AsyncIterator[tts_pb2.UploadVoiceRequest],
+) -> AsyncGenerator[UploadPart]:
+    """Reads the parts of an upload.
+
+    Raises:
+        InvalidRequest: a message holds no part.
+    """
+    async for message in messages:
+        match message.WhichOneof("part"):
+            case "metadata":
+                yield _metadata(message.metadata)
+            case "recording":
+                yield RecordingStart(message.recording.style)
+            case "data":
+                yield message.data
+            case _:
+                raise InvalidRequest(Violation("part", "must be set in every message"))
+
+
+def _metadata(message: tts_pb2.VoiceMetadata) -> VoiceMetadata:
+    return VoiceMetadata(
+        display_name=message.display_name,
+        language=message.language,
+        voice_id=message.voice_id,
+        request_id=message.request_id,
+        consent=_consent(message.consent) if message.HasField("consent") else None,
+    )
+
+
+def _consent(message: tts_pb2.Consent) -> ConsentClaim:
+    time = None
+    if message.HasField("consent_time"):
+        try:
+            time = message.consent_time.ToDatetime(UTC)
+        except ValueError:  # outside the years 1 to 9999
+            raise InvalidRequest(Violation("metadata.consent.consent_time", "is no time")) from None
+    return ConsentClaim(message.person, message.statement, time, message.attested_by)
 
 
 def event_to_proto(event: Event) -> tts_pb2.SynthesizeResponse:
@@ -122,7 +167,7 @@ def _audio_format(audio_format: AudioFormat) -> tts_pb2.AudioFormat:
 
 def voice_to_proto(voice: Voice) -> tts_pb2.Voice:
     """Writes a voice."""
-    return tts_pb2.Voice(
+    message = tts_pb2.Voice(
         id=voice.id,
         display_name=voice.display_name,
         engine=voice.engine,
@@ -130,6 +175,33 @@ def voice_to_proto(voice: Voice) -> tts_pb2.Voice:
         sample_rate_hz=voice.sample_rate_hz,
         origin=tts_pb2.VOICE_ORIGIN_ENGINE,
         model_fingerprint=voice.model_fingerprint,
+    )
+    if (stored := voice.stored) is not None:
+        message.origin = tts_pb2.VOICE_ORIGIN_UPLOADED
+        message.styles.extend(stored.styles)
+        message.create_time.FromDatetime(stored.create_time)
+        message.quality.extend(_quality_report(quality) for quality in stored.quality)
+        message.content_fingerprint = stored.content_fingerprint
+    return message
+
+
+def _quality_report(quality: StyleQuality) -> tts_pb2.QualityReport:
+    return tts_pb2.QualityReport(
+        style=quality.style,
+        recording_count=quality.recording_count,
+        duration_ms=quality.duration_ms,
+        speech_ms=quality.speech_ms,
+        kept_ms=quality.kept_ms,
+        loudness_before_lufs=quality.loudness_before_lufs,
+        loudness_after_lufs=quality.loudness_after_lufs,
+        true_peak_dbtp=quality.true_peak_dbtp,
+        clipped_share=quality.clipped_share,
+        signal_to_noise_db=quality.signal_to_noise_db,
+        bandwidth_hz=quality.bandwidth_hz,
+        warnings=[
+            tts_pb2.QualityWarning(code=warning.code, message=warning.message)
+            for warning in quality.warnings
+        ],
     )
 
 

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc.aio
-import langcodes
 import structlog
 
 from audio_codec import FORMATS
@@ -15,36 +14,55 @@ from .. import __version__
 from ..config import Settings
 from ..errors import InvalidRequest, Violation
 from ..fleet import Fleet
-from ..synthesis import MAX_SPEED, MIN_SPEED, Summary, Synthesizer, resolve_request
+from ..synthesis import (
+    MAX_SPEED,
+    MAX_VOICE_CHARACTERS,
+    MIN_SPEED,
+    Summary,
+    Synthesizer,
+    resolve_request,
+)
+from ..text import is_language
+from ..voices import Catalog, VoiceDirectory, VoiceUploads
 from . import convert
-from .boundary import current_request_id
+from .boundary import current_call
 
 __all__ = ["TextToSpeechServicer"]
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
+_MAX_TOKEN_CHARACTERS = 1024
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
-    """Answers from the fleet's voices and speaks through the synthesizer."""
+    """Answers from the directory, speaks through the synthesizer, stores through the uploads."""
 
-    def __init__(self, settings: Settings, fleet: Fleet, synthesizer: Synthesizer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        directory: VoiceDirectory,
+        synthesizer: Synthesizer,
+        uploads: VoiceUploads,
+    ) -> None:
         self._settings = settings
         self._fleet = fleet
+        self._directory = directory
         self._synthesizer = synthesizer
+        self._uploads = uploads
 
     async def Synthesize(
         self, request: tts_pb2.SynthesizeRequest, context: _Context
     ) -> AsyncIterator[tts_pb2.SynthesizeResponse]:
         """See the contract."""
         asked = convert.synthesis_request(request)
-        await self._fleet.wait_for_voices(self._settings.engine_wait_s)
+        default_voice = "" if asked.voice else await self._default_voice()
         utterance = resolve_request(
             asked,
-            self._fleet.catalog,
-            default_voice=self._default_voice(),
+            await self._catalog_with(asked.voice or default_voice),
+            default_voice=default_voice,
             max_text_characters=self._settings.max_text_characters,
         )
         structlog.contextvars.bind_contextvars(
@@ -52,8 +70,12 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
             encoding=utterance.audio_format.encoding.value,
             characters=utterance.character_count,
         )
+        call = current_call()
         events = self._synthesizer.synthesize(
-            utterance, request_id=current_request_id(), timeout_s=context.time_remaining()
+            utterance,
+            request_id=call.request_id,
+            arrived_s=call.arrived_s,
+            timeout_s=context.time_remaining(),
         )
         async with aclosing(events):
             async for event in events:
@@ -72,10 +94,12 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
             raise InvalidRequest(
                 Violation("page_size", f"is {size}; it must be 1 to {_MAX_PAGE_SIZE}")
             )
-        if request.language and not langcodes.tag_is_valid(request.language):
+        if request.language and not is_language(request.language):
             raise InvalidRequest(Violation("language", "is not a valid BCP-47 tag"))
-        await self._fleet.wait_for_voices(self._settings.engine_wait_s)
-        voices = self._fleet.catalog.select(
+        if len(request.page_token) > _MAX_TOKEN_CHARACTERS:
+            raise InvalidRequest(Violation("page_token", "is not a token that ListVoices returned"))
+        await self._default_voice()
+        voices = self._directory.catalog.select(
             language=request.language,
             engine=request.engine,
             after=convert.from_page_token(request.page_token),
@@ -90,33 +114,76 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self, request: tts_pb2.GetVoiceRequest, context: _Context
     ) -> tts_pb2.GetVoiceResponse:
         """See the contract."""
-        if not request.voice:
-            raise InvalidRequest(Violation("voice", "is required"))
-        await self._fleet.wait_for_voices(self._settings.engine_wait_s)
-        voice = self._fleet.catalog.get(request.voice)
+        voice_id = _required_voice(request.voice)
+        voice = (await self._catalog_with(voice_id)).get(voice_id)
         return tts_pb2.GetVoiceResponse(voice=convert.voice_to_proto(voice))
+
+    async def UploadVoice(
+        self, requests: AsyncIterator[tts_pb2.UploadVoiceRequest], context: _Context
+    ) -> tts_pb2.UploadVoiceResponse:
+        """See the contract."""
+        # An upload is answered with its embedding, for which the engines have to be known.
+        await self._fleet.wait_until_described(self._settings.engine_wait_s)
+        voice, already = await self._uploads.upload(convert.upload_parts(requests))
+        structlog.contextvars.bind_contextvars(voice=voice.id)
+        return tts_pb2.UploadVoiceResponse(
+            voice=convert.voice_to_proto(voice), already_stored=already
+        )
+
+    async def DeleteVoice(
+        self, request: tts_pb2.DeleteVoiceRequest, context: _Context
+    ) -> tts_pb2.DeleteVoiceResponse:
+        """See the contract."""
+        voice_id = _required_voice(request.voice)
+        await self._uploads.delete((await self._catalog_with(voice_id)).get(voice_id))
+        structlog.contextvars.bind_contextvars(voice=voice_id)
+        return tts_pb2.DeleteVoiceResponse()
 
     async def GetServerInfo(
         self, request: tts_pb2.GetServerInfoRequest, context: _Context
     ) -> tts_pb2.GetServerInfoResponse:
         """See the contract."""
+        default_voice = self._known_default_voice()
         return tts_pb2.GetServerInfoResponse(
             version=__version__,
-            default_voice=self._default_voice(),
+            default_voice=default_voice if default_voice in self._directory.catalog else "",
             engines=[convert.engine_info(engine) for engine in self._fleet.engines],
             formats=[convert.format_info(spec) for spec in FORMATS.values()],
             limits=tts_pb2.Limits(
                 max_text_characters=self._settings.max_text_characters,
                 min_speed=MIN_SPEED,
                 max_speed=MAX_SPEED,
+                max_upload_bytes=self._settings.uploads.max_upload_bytes,
+                consent_required=self._settings.uploads.consent_required,
             ),
         )
 
-    def _default_voice(self) -> str:
+    async def _catalog_with(self, voice_id: str) -> Catalog:
+        """The catalog, after waiting for the engines that may yet bring the voice."""
+        if voice_id not in self._directory.catalog:
+            await self._fleet.wait_until_described(self._settings.engine_wait_s)
+        return self._directory.catalog
+
+    async def _default_voice(self) -> str:
+        """The voice of requests that name none, after waiting for the engine that brings it."""
+        if not self._known_default_voice():
+            engine = self._fleet.engines[0].engine
+            await self._fleet.connection(engine, self._settings.engine_wait_s)
+        return self._known_default_voice()
+
+    def _known_default_voice(self) -> str:
         """The configured one, else the first voice of the first engine; "" if none is known."""
         if self._settings.default_voice:
             return self._settings.default_voice
-        for engine in self._fleet.engines:
-            if engine.description is not None and engine.description.voices:
-                return engine.description.voices[0].id
-        return ""
+        description = self._fleet.engines[0].description
+        return "" if description is None else description.voices[0].id
+
+
+def _required_voice(voice_id: str) -> str:
+    if not voice_id:
+        raise InvalidRequest(Violation("voice", "is required"))
+    if len(voice_id) > MAX_VOICE_CHARACTERS:
+        raise InvalidRequest(
+            Violation("voice", f"is longer than {MAX_VOICE_CHARACTERS} characters, as no id is")
+        )
+    return voice_id

@@ -1,13 +1,24 @@
 """The one place where errors become gRPC statuses."""
 
+from collections.abc import Iterable
+
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from voice_store import (
+    RecordingRejectedError,
+    StorageFullError,
+    UnknownVoiceError,
+    VoiceExistsError,
+)
 
 from ..errors import (
     DeadlinePassed,
     EngineUnavailable,
     InvalidRequest,
+    NotPossible,
+    Overloaded,
     RenderFailed,
     ServiceError,
     VoiceNotFound,
@@ -24,47 +35,70 @@ def to_status(error: Exception, request_id: str) -> status_pb2.Status:
     An error that isn't ours becomes INTERNAL with a fixed text: the caller learns the
     request's id and the log has the rest.
     """
-    reason = error.reason if isinstance(error, ServiceError) else ServiceError.reason
-    text = str(error) if isinstance(error, ServiceError) else "the server failed on this request"
-    details: list[Message] = [
+    code, reason, text, details = _explain(error)
+    status = status_pb2.Status(code=code, message=text)
+    for detail in (
         error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN),
         error_details_pb2.RequestInfo(request_id=request_id),
-    ]
-    match error:
-        case InvalidRequest():
-            code = code_pb2.INVALID_ARGUMENT
-            details.append(
-                error_details_pb2.BadRequest(
-                    field_violations=[
-                        error_details_pb2.BadRequest.FieldViolation(
-                            field=violation.field, description=violation.description
-                        )
-                        for violation in error.violations
-                    ]
-                )
-            )
-        case VoiceNotFound():
-            code = code_pb2.NOT_FOUND
-            details.append(
-                error_details_pb2.ResourceInfo(
-                    resource_type="tts.v1.Voice", resource_name=error.voice, description=text
-                )
-            )
-        case EngineUnavailable():
-            code = code_pb2.UNAVAILABLE
-            if error.retry_after_ms is not None:
-                delay = duration_pb2.Duration()
-                delay.FromMilliseconds(error.retry_after_ms)
-                details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-        case DeadlinePassed():
-            code = code_pb2.DEADLINE_EXCEEDED
-        case RenderFailed():
-            code = code_pb2.INTERNAL
-        case _:
-            code = code_pb2.INTERNAL
-    status = status_pb2.Status(code=code, message=text)
-    for detail in details:
+        *details,
+    ):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:
+    """Returns code, reason, text and the details beside the two that every error has."""
+    text = str(error)
+    match error:
+        case InvalidRequest():
+            violations = [(v.field, v.description) for v in error.violations]
+            return code_pb2.INVALID_ARGUMENT, error.reason, text, [_bad_request(violations)]
+        case RecordingRejectedError():
+            detail = _bad_request([("recording", error.message)])
+            return code_pb2.INVALID_ARGUMENT, error.reason, error.message, [detail]
+        case VoiceNotFound():
+            return code_pb2.NOT_FOUND, error.reason, text, [_voice_info(error.voice)]
+        case UnknownVoiceError():
+            detail = _voice_info(error.voice_id)
+            return code_pb2.NOT_FOUND, VoiceNotFound.reason, text, [detail]
+        case VoiceExistsError():
+            detail = _voice_info(error.voice_id)
+            return code_pb2.ALREADY_EXISTS, "VOICE_EXISTS", text, [detail]
+        case StorageFullError():
+            return code_pb2.RESOURCE_EXHAUSTED, "STORAGE_FULL", text, []
+        case NotPossible():
+            return code_pb2.FAILED_PRECONDITION, error.reason, text, []
+        case Overloaded():
+            detail = _retry_info(error.retry_after_ms)
+            return code_pb2.RESOURCE_EXHAUSTED, error.reason, text, [detail]
+        case EngineUnavailable():
+            hints = [] if error.retry_after_ms is None else [_retry_info(error.retry_after_ms)]
+            return code_pb2.UNAVAILABLE, error.reason, text, hints
+        case DeadlinePassed():
+            return code_pb2.DEADLINE_EXCEEDED, error.reason, text, []
+        case RenderFailed():
+            return code_pb2.INTERNAL, error.reason, text, []
+        case _:
+            text = "the server failed on this request"
+            return code_pb2.INTERNAL, ServiceError.reason, text, []
+
+
+def _bad_request(violations: Iterable[tuple[str, str]]) -> Message:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+            for field, description in violations
+        ]
+    )
+
+
+def _voice_info(voice: str) -> Message:
+    return error_details_pb2.ResourceInfo(resource_type="tts.v1.Voice", resource_name=voice)
+
+
+def _retry_info(retry_after_ms: int) -> Message:
+    delay = duration_pb2.Duration()
+    delay.FromMilliseconds(retry_after_ms)
+    return error_details_pb2.RetryInfo(retry_delay=delay)

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "Ability",
+    "CloningEngine",
+    "EmbeddingError",
     "Engine",
     "EngineDescription",
     "EngineVoice",
@@ -38,10 +40,15 @@ class UnknownVoiceError(LookupError):
     """The engine has no voice of that id."""
 
 
+class EmbeddingError(ValueError):
+    """An embedding is not one that this model made."""
+
+
 class Ability(StrEnum):
     """What an engine can honour beyond text, voice and language."""
 
     SPEED = "speed"
+    CLONE = "clone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,8 @@ class EngineDescription:
     Attributes:
         max_segment_characters: longest text of one render, in Unicode code points.
         max_concurrent_renders: renders that make progress at the same time.
+        clone_languages: BCP-47 tags that cloned voices speak; empty without `Ability.CLONE`.
+        clone_sample_rate_hz: rate of the PCM of cloned voices; 0 without `Ability.CLONE`.
     """
 
     name: str
@@ -78,6 +87,8 @@ class EngineDescription:
     max_segment_characters: int
     max_concurrent_renders: int
     abilities: frozenset[Ability]
+    clone_languages: tuple[str, ...] = ()
+    clone_sample_rate_hz: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +96,16 @@ class RenderJob:
     """One segment of text to speak.
 
     Attributes:
+        voice: one of the engine's; ignored if there is an `embedding`.
         speed: factor on the speaking rate; 1.0 is the voice's own.
+        embedding: what `CloningEngine.embed` returned, to speak with that voice.
     """
 
     text: str
     voice: str
     language: str
     speed: float = 1.0
+    embedding: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +152,29 @@ class Engine(Protocol):
 
         Raises:
             UnknownVoiceError: the engine has no such voice.
+            EmbeddingError: the embedding is not this model's.
         """
         ...
 
     def close(self) -> None:
         """Frees the model. No render is in progress any more."""
+        ...
+
+
+@runtime_checkable
+class CloningEngine(Engine, Protocol):
+    """An engine with `Ability.CLONE`."""
+
+    def embed(self, samples: NDArray[np.float32], sample_rate_hz: int, language: str) -> bytes:
+        """Makes of a recording what `render` needs to speak with its voice.
+
+        Args:
+            samples: shape (n,), float32, full scale 1.0.
+            language: BCP-47 tag of what is spoken.
+
+        Returns:
+            A safetensors file, which is opaque to all but this model.
+        """
         ...
 
 

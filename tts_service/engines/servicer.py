@@ -15,7 +15,17 @@ import structlog
 
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
-from .base import Ability, Engine, PcmChunk, Render, RenderJob, UnknownVoiceError
+from ..pcm import decode_samples
+from .base import (
+    Ability,
+    CloningEngine,
+    EmbeddingError,
+    Engine,
+    PcmChunk,
+    Render,
+    RenderJob,
+    UnknownVoiceError,
+)
 
 __all__ = ["EngineServicer"]
 
@@ -23,7 +33,13 @@ __all__ = ["EngineServicer"]
 # messages cost nothing beside the model.
 _MESSAGE_SAMPLES = 8192
 
-_ABILITIES = {Ability.SPEED: engine_pb2.ABILITY_SPEED}
+# Two minutes at 48 kHz in float32: more than any voice needs.
+_MAX_EMBED_BYTES = 2 * 60 * 48_000 * 4
+
+_ABILITIES = {
+    Ability.SPEED: engine_pb2.ABILITY_SPEED,
+    Ability.CLONE: engine_pb2.ABILITY_CLONE,
+}
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -72,6 +88,8 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             max_segment_characters=description.max_segment_characters,
             max_concurrent_renders=description.max_concurrent_renders,
             abilities=[_ABILITIES[ability] for ability in sorted(description.abilities)],
+            clone_languages=description.clone_languages,
+            clone_sample_rate_hz=description.clone_sample_rate_hz,
         )
 
     async def Render(
@@ -79,16 +97,28 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
     ) -> AsyncIterator[engine_pb2.RenderResponse]:
         """See the contract."""
         engine, pool = await self._ready(context)
-        rates_hz = {voice.id: voice.sample_rate_hz for voice in engine.describe().voices}
+        description = engine.describe()
+        rates_hz = {voice.id: voice.sample_rate_hz for voice in description.voices}
+        rate_hz = rates_hz.get(request.voice, description.clone_sample_rate_hz)
+        job = RenderJob(
+            text=request.text,
+            voice=request.voice,
+            language=request.language,
+            speed=request.speed or 1.0,
+            embedding=request.embedding,
+        )
         try:
-            job = RenderJob(request.text, request.voice, request.language, request.speed or 1.0)
             render = engine.render(job)
         except UnknownVoiceError:
             await context.abort(grpc.StatusCode.NOT_FOUND, "the engine has no such voice")
+        except EmbeddingError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the embedding is not this model's"
+            )
         try:
             chunk = await _next_chunk(pool, render)
             header = engine_pb2.RenderHeader(
-                sample_rate_hz=rates_hz[request.voice],
+                sample_rate_hz=rate_hz,
                 sample_format=engine_pb2.SAMPLE_FORMAT_F32LE,
                 sample_count=0 if chunk is None else render.sample_count,
             )
@@ -104,6 +134,31 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             await context.abort(grpc.StatusCode.INTERNAL, "the engine failed")
         finally:
             render.cancel()
+
+    async def Embed(
+        self, requests: AsyncIterator[engine_pb2.EmbedRequest], context: _Context
+    ) -> engine_pb2.EmbedResponse:
+        """See the contract."""
+        engine, pool = await self._ready(context)
+        if not isinstance(engine, CloningEngine):
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the engine does not clone")
+        header = (await anext(requests, engine_pb2.EmbedRequest())).header
+        data = bytearray()
+        async for request in requests:
+            data += request.samples
+            if len(data) > _MAX_EMBED_BYTES:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the recording is too long")
+        try:
+            samples = decode_samples(bytes(data), header.sample_format)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if len(samples) == 0 or header.sample_rate_hz <= 0:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there are no samples or no rate")
+        future = pool.submit(engine.embed, samples, header.sample_rate_hz, header.language)
+        return engine_pb2.EmbedResponse(
+            embedding=await asyncio.wrap_future(future),
+            model_fingerprint=engine.describe().model_fingerprint,
+        )
 
     async def _ready(self, context: _Context) -> tuple[Engine, ThreadPoolExecutor]:
         if self._engine is not None and self._pool is not None:

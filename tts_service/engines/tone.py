@@ -1,17 +1,22 @@
 """An engine without a model: each character is a short tone.
 
 It is deterministic to the bit, so that tests of everything around an engine can compare
-samples, and it can be told to take its time, so that they can interrupt it.
+samples, and it can be told to take its time, so that they can interrupt it. It clones, too:
+a recording's pitch and the colour of its sound are found again in the tones.
 """
 
 import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from .base import (
     Ability,
+    EmbeddingError,
     EngineDescription,
     EngineVoice,
     OptionError,
@@ -26,7 +31,62 @@ _SAMPLE_RATE_HZ = 24_000
 _CHARACTER_MS = 60
 _RAMP_MS = 5
 _AMPLITUDE = 0.3
-_BASE_HZ = {"tone-low": 110.0, "tone-high": 440.0}
+_LANGUAGES = ("en", "de")
+# Where the pitch of speech is looked for, in Hz.
+_PITCH_RANGE_HZ = (60.0, 400.0)
+_FULL_HARMONIC_COUNT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Timbre:
+    """What a voice of tones is.
+
+    Attributes:
+        base_hz: the lowest tone.
+        harmonics: strength of the fundamental and the overtones, summing to 1.
+    """
+
+    base_hz: float
+    harmonics: tuple[float, ...]
+
+    @classmethod
+    def of_recording(cls, samples: NDArray[np.float32], sample_rate_hz: int) -> "Timbre":
+        """Measures pitch and overtones of a recording's long-term spectrum."""
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
+        hertz = np.fft.rfftfreq(len(samples), 1 / sample_rate_hz)
+        voiced = (hertz >= _PITCH_RANGE_HZ[0]) & (hertz <= _PITCH_RANGE_HZ[1])
+        power = spectrum[voiced]
+        base_hz = float((hertz[voiced] * power).sum() / max(power.sum(), 1e-12))
+        bands = [
+            spectrum[(hertz >= base_hz * n * 0.75) & (hertz < base_hz * n * 1.25)].sum()
+            for n in range(1, _FULL_HARMONIC_COUNT + 1)
+        ]
+        strengths = np.sqrt(np.asarray(bands)) + 1e-6
+        return cls(max(base_hz, _PITCH_RANGE_HZ[0]), tuple(strengths / strengths.sum()))
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file."""
+        tensors = {
+            "base_hz": np.array([self.base_hz], dtype=np.float32),
+            "harmonics": np.array(self.harmonics, dtype=np.float32),
+        }
+        return safetensors.numpy.save(tensors, metadata={"model": "tone-1"})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Timbre":
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+            EmbeddingError: it is something else.
+        """
+        try:
+            tensors = safetensors.numpy.load(data)
+            return cls(float(tensors["base_hz"][0]), tuple(map(float, tensors["harmonics"])))
+        except (safetensors.SafetensorError, KeyError, IndexError) as error:
+            raise EmbeddingError("not an embedding of the tone engine") from error
+
+
+_VOICES = {"tone-low": Timbre(110.0, (1.0,)), "tone-high": Timbre(440.0, (1.0,))}
 
 
 class ToneEngine:
@@ -56,11 +116,11 @@ class ToneEngine:
             EngineVoice(
                 id=name,
                 display_name=name.replace("-", " ").title(),
-                languages=("en", "de"),
+                languages=_LANGUAGES,
                 sample_rate_hz=_SAMPLE_RATE_HZ,
                 model_fingerprint=f"{name}-1",
             )
-            for name in _BASE_HZ
+            for name in _VOICES
         )
         return EngineDescription(
             name="tone",
@@ -68,14 +128,23 @@ class ToneEngine:
             model_fingerprint="tone-1",
             max_segment_characters=400,
             max_concurrent_renders=32,
-            abilities=frozenset({Ability.SPEED}),
+            abilities=frozenset({Ability.SPEED, Ability.CLONE}),
+            clone_languages=_LANGUAGES,
+            clone_sample_rate_hz=_SAMPLE_RATE_HZ,
         )
 
     def render(self, job: RenderJob) -> "ToneRender":
         """See `Engine.render`."""
-        if job.voice not in _BASE_HZ:
+        if job.embedding:
+            return ToneRender(job, Timbre.from_bytes(job.embedding), self._real_time_factor)
+        if job.voice not in _VOICES:
             raise UnknownVoiceError(job.voice)
-        return ToneRender(job, _BASE_HZ[job.voice], self._real_time_factor)
+        return ToneRender(job, _VOICES[job.voice], self._real_time_factor)
+
+    def embed(self, samples: NDArray[np.float32], sample_rate_hz: int, language: str) -> bytes:
+        """See `CloningEngine.embed`. The language makes no difference."""
+        del language
+        return Timbre.of_recording(samples, sample_rate_hz).to_bytes()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -84,9 +153,9 @@ class ToneEngine:
 class ToneRender:
     """One text as tones, a chunk a character."""
 
-    def __init__(self, job: RenderJob, base_hz: float, real_time_factor: float) -> None:
+    def __init__(self, job: RenderJob, timbre: Timbre, real_time_factor: float) -> None:
         self._text = job.text
-        self._base_hz = base_hz
+        self._timbre = timbre
         self._samples_per_character = round(_SAMPLE_RATE_HZ * _CHARACTER_MS / 1000 / job.speed)
         self._pause_s = self._samples_per_character / _SAMPLE_RATE_HZ * real_time_factor
         self._position = 0
@@ -120,8 +189,11 @@ class ToneRender:
         if character.isspace():
             return np.zeros(count, dtype=np.float32)
         # Semitones above the base, two octaves of them; neighbours in the alphabet differ.
-        frequency_hz = self._base_hz * 2.0 ** (ord(character) % 24 / 12)
+        frequency_hz = self._timbre.base_hz * 2.0 ** (ord(character) % 24 / 12)
         seconds = np.arange(count) / _SAMPLE_RATE_HZ
         ramp = np.minimum(1.0, np.minimum(seconds, seconds[::-1]) / (_RAMP_MS / 1000))
-        tone = _AMPLITUDE * ramp * np.sin(2 * np.pi * frequency_hz * seconds)
-        return np.asarray(tone, dtype=np.float32)
+        tone = sum(
+            strength * np.sin(2 * np.pi * number * frequency_hz * seconds)
+            for number, strength in enumerate(self._timbre.harmonics, 1)
+        )
+        return np.asarray(_AMPLITUDE * ramp * tone, dtype=np.float32)

@@ -9,6 +9,7 @@ that pipe, so a worker never outlives its front, however the front ended.
 
 import argparse
 import asyncio
+import inspect
 import os
 import signal
 import sys
@@ -71,9 +72,10 @@ async def _serve(engine_name: str, options: dict[str, str], listen: str) -> None
     try:
         opener = find_engine(engine_name)
         try:
-            engine = await asyncio.to_thread(opener, **options)
+            inspect.signature(opener).bind(**options)
         except TypeError as error:
             raise OptionError(f"engine {engine_name!r}: {error}") from error
+        engine = await asyncio.to_thread(opener, **options)
         servicer.attach(engine)
         await _set_health(health, serving=True)
         log.info("engine ready", voices=len(engine.describe().voices))

@@ -1,10 +1,9 @@
 """A channel to one worker: `engine.v1` to domain, and its statuses to our errors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -17,17 +16,13 @@ from numpy.typing import NDArray
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
 from ..errors import DeadlinePassed, EngineUnavailable, RenderFailed
+from ..pcm import decode_samples
 
 __all__ = ["Connection", "RenderStream", "SegmentAudio"]
 
-_SAMPLE_DTYPES: Mapping[int, np.dtype[np.generic]] = MappingProxyType(
-    {
-        engine_pb2.SAMPLE_FORMAT_S16LE: np.dtype("<i2"),
-        engine_pb2.SAMPLE_FORMAT_F32LE: np.dtype("<f4"),
-    }
-)
-
 _WARM_POLL_S = 0.02
+_EMBED_TIMEOUT_S = 120.0
+_EMBED_PIECE_BYTES = 1 << 18
 
 _CHANNEL_OPTIONS = (
     # A worker that is starting is tried again soon, not after a second and more.
@@ -90,16 +85,22 @@ class Connection:
                     return
             await asyncio.sleep(_WARM_POLL_S)
 
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether the worker answers a health check within `timeout_s`."""
+        try:
+            await self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
     async def describe(self) -> engine_pb2.DescribeResponse:
         """Returns the engine's description.
 
         Raises:
             EngineUnavailable: the worker is gone.
         """
-        try:
+        with self._translated_errors():
             return await self._stub.Describe(engine_pb2.DescribeRequest())
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error) from error
 
     @asynccontextmanager
     async def render(
@@ -109,10 +110,15 @@ class Connection:
         voice: str,
         language: str,
         speed: float,
+        embedding: bytes,
         request_id: str,
         timeout_s: float | None,
     ) -> AsyncIterator[RenderStream]:
         """Renders a segment while the context is open; entered when its header has come.
+
+        Args:
+            voice: one of the engine's; ignored if there is an `embedding`.
+            embedding: what `embed` returned; empty to speak with the engine's own voice.
 
         Raises, here and from the stream's `audio`:
             EngineUnavailable: the worker ended or can't be reached.
@@ -120,66 +126,110 @@ class Connection:
             RenderFailed: the engine failed on this text.
         """
         call = self._stub.Render(
-            engine_pb2.RenderRequest(text=text, voice=voice, language=language, speed=speed),
+            engine_pb2.RenderRequest(
+                text=text, voice=voice, language=language, speed=speed, embedding=embedding
+            ),
             timeout=timeout_s,
             metadata=(("x-request-id", request_id),),
         )
         responses = aiter(call)
         try:
-            header = (await anext(responses, engine_pb2.RenderResponse())).header
-            dtype = _SAMPLE_DTYPES.get(header.sample_format)
-            if dtype is None or header.sample_rate_hz <= 0:
-                raise self._broken("no usable header")
-            known = header.sample_count if header.HasField("sample_count") else None
-            audio = self._audio(responses, dtype, len(text))
-            yield RenderStream(header.sample_rate_hz, known, audio)
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error) from error
+            with self._translated_errors():
+                header = (await anext(responses, engine_pb2.RenderResponse())).header
+                if header.sample_rate_hz <= 0:
+                    raise self._broken("no usable header")
+                known = header.sample_count if header.HasField("sample_count") else None
+                audio = self._audio(responses, header.sample_format, len(text))
+                yield RenderStream(header.sample_rate_hz, known, audio)
         finally:
             call.cancel()
 
+    async def embed(
+        self, samples: NDArray[np.int16], *, sample_rate_hz: int, language: str
+    ) -> bytes:
+        """Has the engine make an embedding of a recording, of shape (n,).
+
+        Raises:
+            EngineUnavailable: the worker ended or can't be reached.
+            RenderFailed: the engine failed on this recording.
+        """
+        with self._translated_errors():
+            response = await self._stub.Embed(
+                _embed_requests(samples, sample_rate_hz, language), timeout=_EMBED_TIMEOUT_S
+            )
+        return response.embedding
+
     async def close(self) -> None:
-        """Closes the channel; calls in progress fail with EngineUnavailable."""
+        """Closes the channel. Calls in progress end with their worker, not with this."""
         await self._channel.close()
 
     async def _audio(
         self,
         responses: AsyncIterator[engine_pb2.RenderResponse],
-        dtype: np.dtype[np.generic],
+        sample_format: engine_pb2.SampleFormat.ValueType,
         characters: int,
     ) -> AsyncIterator[SegmentAudio]:
         async for response in responses:
             chunk = response.audio
-            samples = np.frombuffer(chunk.samples, dtype)
-            if dtype.kind == "i":
-                samples = samples / np.float32(32768)
-            if not np.isfinite(samples).all():
-                raise self._broken("samples that are not finite")
+            try:
+                samples = decode_samples(chunk.samples, sample_format)
+            except ValueError as error:
+                raise self._broken(str(error)) from error
             start, end = (
                 (chunk.span.start_character, chunk.span.end_character)
                 if chunk.HasField("span")
                 else (0, characters)
             )
-            yield SegmentAudio(samples.astype(np.float32, copy=False), start, end)
+            yield SegmentAudio(samples, start, end)
 
     def _broken(self, what: str) -> RenderFailed:
         structlog.get_logger().error("worker broke the contract", engine=self._engine, what=what)
         return RenderFailed(self._engine)
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Raises our errors in place of gRPC's."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        except asyncio.CancelledError:
+            # grpc.aio raises this for a call whose channel was closed, too.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._lost() from None
 
     def _translate(self, error: grpc.aio.AioRpcError) -> Exception:
         match error.code():
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return DeadlinePassed()
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                # CANCELLED is what calls get when the channel of a dead worker is closed.
-                return EngineUnavailable(
-                    self._engine,
-                    "lost its worker while it was speaking",
-                    reason="WORKER_LOST",
-                    retry_after_ms=1000,
-                )
+                return self._lost()
             case code:
                 structlog.get_logger().error(
-                    "render failed", engine=self._engine, code=code.name, details=error.details()
+                    "engine failed", engine=self._engine, code=code.name, details=error.details()
                 )
                 return RenderFailed(self._engine)
+
+    def _lost(self) -> EngineUnavailable:
+        return EngineUnavailable(
+            self._engine,
+            "lost its worker while it was speaking",
+            reason="WORKER_LOST",
+            retry_after_ms=1000,
+        )
+
+
+def _embed_requests(
+    samples: NDArray[np.int16], sample_rate_hz: int, language: str
+) -> Iterator[engine_pb2.EmbedRequest]:
+    header = engine_pb2.EmbedHeader(
+        sample_rate_hz=sample_rate_hz,
+        sample_format=engine_pb2.SAMPLE_FORMAT_S16LE,
+        language=language,
+    )
+    yield engine_pb2.EmbedRequest(header=header)
+    data = samples.astype("<i2").tobytes()
+    for start in range(0, len(data), _EMBED_PIECE_BYTES):
+        yield engine_pb2.EmbedRequest(samples=data[start : start + _EMBED_PIECE_BYTES])

@@ -3,11 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
-
-from protos.engine.v1 import engine_pb2
-
-from .catalog import Catalog, Voice
 from .connection import Connection
 from .supervisor import EngineState, Supervisor
 from .worker_process import WorkerCommand
@@ -16,12 +11,12 @@ __all__ = ["Fleet"]
 
 
 class Fleet:
-    """Owns a supervisor for each engine, and knows the voices of all.
+    """Owns a supervisor for each engine.
 
     Args:
-        commands: how to start each worker, in order of preference: if two engines bring a
-            voice of the same id, the first has it.
+        commands: how to start each worker, in order of preference.
         start_timeout_s: how long a worker may take to be warm.
+        health_interval_s: see `Supervisor`.
         on_change: awaited after an engine's state changed.
     """
 
@@ -30,13 +25,15 @@ class Fleet:
         commands: Sequence[WorkerCommand],
         *,
         start_timeout_s: float,
+        health_interval_s: float,
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
-        self.catalog = Catalog(())
-        self._notify = on_change
         self._supervisors = {
             command.engine: Supervisor(
-                command, start_timeout_s=start_timeout_s, on_change=self._on_change
+                command,
+                start_timeout_s=start_timeout_s,
+                health_interval_s=health_interval_s,
+                on_change=on_change,
             )
             for command in commands
         }
@@ -76,41 +73,16 @@ class Fleet:
         """Returns a connection to the engine's worker; see `Supervisor.connection`."""
         return await self._supervisors[engine].connection(timeout_s, successor_of=successor_of)
 
-    async def wait_for_voices(self, timeout_s: float) -> None:
-        """Waits until every engine has said once which voices it has.
+    def engine(self, name: str) -> Supervisor:
+        """Returns the supervisor of an engine, which must be one of `engines`."""
+        return self._supervisors[name]
+
+    async def wait_until_described(self, timeout_s: float) -> None:
+        """Waits until every engine has described itself once.
 
         Raises:
             EngineUnavailable: one has not after `timeout_s`.
         """
-        for engine in self.engines:
-            if engine.description is None:
-                await engine.connection(timeout_s)
-
-    async def _on_change(self) -> None:
-        # A worker that is starting again keeps its voices: calls for them wait for it.
-        voices = [
-            voice
-            for engine in self.engines
-            if engine.description is not None
-            for voice in _voices(engine.engine, engine.description)
-        ]
-        self.catalog = Catalog(voices)
-        if len(self.catalog) < len(voices):
-            structlog.get_logger().warning("several engines have voices of the same id")
-        await self._notify()
-
-
-def _voices(engine: str, description: engine_pb2.DescribeResponse) -> list[Voice]:
-    return [
-        Voice(
-            id=voice.id,
-            display_name=voice.display_name,
-            engine=engine,
-            languages=tuple(voice.languages),
-            sample_rate_hz=voice.sample_rate_hz,
-            model_fingerprint=voice.model_fingerprint,
-            max_segment_characters=description.max_segment_characters,
-            can_change_speed=engine_pb2.ABILITY_SPEED in description.abilities,
+        await asyncio.gather(
+            *(e.connection(timeout_s) for e in self.engines if e.description is None)
         )
-        for voice in description.voices
-    ]

@@ -1,11 +1,19 @@
 """From text to a stream of encoded audio; knows nothing of gRPC's public face."""
 
 from .events import Event, Frame, Header, Summary
-from .request import MAX_SPEED, MIN_SPEED, SynthesisRequest, Utterance, resolve_request
+from .request import (
+    MAX_SPEED,
+    MAX_VOICE_CHARACTERS,
+    MIN_SPEED,
+    SynthesisRequest,
+    Utterance,
+    resolve_request,
+)
 from .synthesizer import Synthesizer
 
 __all__ = [
     "MAX_SPEED",
+    "MAX_VOICE_CHARACTERS",
     "MIN_SPEED",
     "Event",
     "Frame",

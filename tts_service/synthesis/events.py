@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from audio_codec import AudioFormat
 
-from ..fleet import Voice
+from ..voices import Voice
 
 __all__ = ["Event", "Frame", "Header", "Summary"]
 

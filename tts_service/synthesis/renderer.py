@@ -7,7 +7,6 @@ further ahead than a bound.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import EngineUnavailable
 from ..fleet import Connection, Fleet
+from ..voices import Embeddings
 from .plan import Segment
 from .request import Utterance
 
@@ -44,6 +44,7 @@ class Pcm:
 async def render_utterance(
     utterance: Utterance,
     fleet: Fleet,
+    embeddings: Embeddings,
     *,
     request_id: str,
     deadline_s: float | None,
@@ -61,7 +62,9 @@ async def render_utterance(
     Raises:
         EngineUnavailable, DeadlinePassed, RenderFailed: see `Connection.render`.
     """
-    rendering = _Rendering(utterance, fleet, request_id, deadline_s, engine_wait_s, ahead_ms)
+    rendering = _Rendering(
+        utterance, fleet, embeddings, request_id, deadline_s, engine_wait_s, ahead_ms
+    )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
         while (item := await rendering.queue.get()) is not None:
@@ -70,20 +73,20 @@ async def render_utterance(
             yield item
     finally:
         producer.cancel()
-        with suppress(asyncio.CancelledError):
-            await producer
+        await asyncio.wait({producer})
 
 
 class _Rendering:
     """Fills a bounded queue with the samples of one utterance.
 
-    The queue's last item is None, or the exception that ended the render early.
+    The queue's last item is None, or what ended the render early.
     """
 
     def __init__(
         self,
         utterance: Utterance,
         fleet: Fleet,
+        embeddings: Embeddings,
         request_id: str,
         deadline_s: float | None,
         engine_wait_s: float,
@@ -94,6 +97,8 @@ class _Rendering:
         )
         self._utterance = utterance
         self._fleet = fleet
+        self._embeddings = embeddings
+        self._embedding = b""
         self._request_id = request_id
         self._deadline_s = deadline_s
         self._engine_wait_s = engine_wait_s
@@ -102,8 +107,11 @@ class _Rendering:
     async def run(self) -> None:
         """Renders all segments, one after another."""
         last: Exception | None = None
+        utterance = self._utterance
         try:
-            for segment in self._utterance.segments:
+            if utterance.voice.stored is not None:
+                self._embedding = await self._embeddings.get(utterance.voice, utterance.style)
+            for segment in utterance.segments:
                 await self._render(segment)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
@@ -114,8 +122,8 @@ class _Rendering:
         connection = await self._fleet.connection(engine, self._engine_wait_s)
         try:
             await self._render_with(connection, segment)
-        except EngineUnavailable:
-            if self._heard:
+        except EngineUnavailable as error:
+            if self._heard or error.reason != "WORKER_LOST":
                 raise
             # The worker ended at rest or with this call's first words, and nothing of the
             # call was heard yet: its successor can begin anew. Once, for it may be the text
@@ -123,16 +131,22 @@ class _Rendering:
             connection = await self._fleet.connection(
                 engine, self._engine_wait_s, successor_of=connection
             )
-            await self._render_with(connection, segment)
+            try:
+                await self._render_with(connection, segment)
+            except EngineUnavailable as again:
+                raise EngineUnavailable(
+                    engine, "lost two workers on this text", reason="WORKERS_LOST"
+                ) from again
 
     async def _render_with(self, connection: Connection, segment: Segment) -> None:
         utterance = self._utterance
         remaining_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
         async with connection.render(
             text=segment.text,
-            voice=utterance.voice.id,
+            voice=utterance.voice.engine_voice,
             language=utterance.language,
             speed=utterance.speed,
+            embedding=self._embedding,
             request_id=self._request_id,
             timeout_s=None if remaining_s is None else max(0.0, remaining_s),
         ) as stream:

@@ -4,17 +4,24 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import langcodes
-
 from audio_codec import AudioFormat, Encoding, FormatError, resolve_format
+from voice_store import DEFAULT_STYLE
 
-from ..errors import InvalidRequest, Violation
-from ..fleet import Catalog, Voice
-from ..text import find_forbidden_character
+from ..errors import InvalidRequest, NotPossible, Violation
+from ..text import find_forbidden_character, is_language
+from ..voices import Catalog, Voice
 from .plan import Segment, plan_segments
 
-__all__ = ["MAX_SPEED", "MIN_SPEED", "SynthesisRequest", "Utterance", "resolve_request"]
+__all__ = [
+    "MAX_SPEED",
+    "MAX_VOICE_CHARACTERS",
+    "MIN_SPEED",
+    "SynthesisRequest",
+    "Utterance",
+    "resolve_request",
+]
 
+MAX_VOICE_CHARACTERS = 128
 MIN_SPEED = 0.5
 MAX_SPEED = 2.0
 
@@ -36,6 +43,7 @@ class SynthesisRequest:
     bitrate_bps: int = 0
     frame_ms: int = 0
     speed: float | None = None
+    style: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class Utterance:
 
     Attributes:
         character_count: Unicode code points of the caller's text.
+        style: of an uploaded voice; "" for one that came with an engine.
         segments: none if the text holds nothing that can be spoken.
     """
 
@@ -52,6 +61,7 @@ class Utterance:
     language: str
     audio_format: AudioFormat
     speed: float
+    style: str
     segments: tuple[Segment, ...]
 
 
@@ -63,11 +73,17 @@ def resolve_request(
     Raises:
         InvalidRequest: names every field at fault.
         VoiceNotFound: there is no such voice.
+        NotPossible: no engine speaks with uploaded voices, and this is one.
     """
     violations = list(_check(request, max_text_characters))
     if violations:
         raise InvalidRequest(*violations)
     voice = catalog.get(request.voice or default_voice)
+    if not voice.engine:
+        raise NotPossible(
+            f"voice {voice.id!r} was uploaded, and no connected engine clones voices",
+            reason="NO_CLONING_ENGINE",
+        )
 
     language = voice.languages[0]
     if request.language:
@@ -81,6 +97,11 @@ def resolve_request(
                 )
             )
         language = matched or language
+    if request.style and request.style not in voice.styles:
+        known = ", ".join(voice.styles) or "none"
+        violations.append(
+            Violation("style", f"voice {voice.id!r} has no such style; it has: {known}")
+        )
     if request.speed is not None and not voice.can_change_speed:
         violations.append(
             Violation("prosody.speed", f"engine {voice.engine!r} can't change the speed")
@@ -105,10 +126,15 @@ def resolve_request(
         language=language,
         audio_format=audio_format,
         speed=1.0 if request.speed is None else request.speed,
+        style=request.style or _default_style(voice),
         segments=plan_segments(
             text, max_characters=voice.max_segment_characters, language=language
         ),
     )
+
+
+def _default_style(voice: Voice) -> str:
+    return DEFAULT_STYLE if DEFAULT_STYLE in voice.styles else next(iter(voice.styles), "")
 
 
 def _check(request: SynthesisRequest, max_text_characters: int) -> Iterator[Violation]:
@@ -123,7 +149,11 @@ def _check(request: SynthesisRequest, max_text_characters: int) -> Iterator[Viol
     elif (forbidden := find_forbidden_character(request.text)) is not None:
         position, name = forbidden
         yield Violation("text", f"holds {name} at character {position}, which can't be spoken")
-    if request.language and not langcodes.tag_is_valid(request.language):
+    if len(request.voice) > MAX_VOICE_CHARACTERS:
+        yield Violation("voice", f"is longer than {MAX_VOICE_CHARACTERS} characters, as no id is")
+    if len(request.style) > MAX_VOICE_CHARACTERS:
+        yield Violation("style", f"is longer than {MAX_VOICE_CHARACTERS} characters")
+    if request.language and not is_language(request.language):
         yield Violation("language", "is not a valid BCP-47 tag; write it like 'en' or 'en-US'")
     # Written so that NaN, which compares false with everything, is refused.
     if request.speed is not None and not MIN_SPEED <= request.speed <= MAX_SPEED:

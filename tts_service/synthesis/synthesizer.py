@@ -11,6 +11,7 @@ import google_crc32c
 from audio_codec import EncodedFrame
 
 from ..fleet import Fleet
+from ..voices import Embeddings
 from .encoder import ThreadedEncoder
 from .events import Event, Frame, Header, Summary
 from .renderer import Pcm, render_utterance
@@ -28,8 +29,11 @@ class Synthesizer:
         render_ahead_ms: how much audio of one call may wait for its encoder.
     """
 
-    def __init__(self, fleet: Fleet, *, engine_wait_s: float, render_ahead_ms: int) -> None:
+    def __init__(
+        self, fleet: Fleet, embeddings: Embeddings, *, engine_wait_s: float, render_ahead_ms: int
+    ) -> None:
         self._fleet = fleet
+        self._embeddings = embeddings
         self._engine_wait_s = engine_wait_s
         self._render_ahead_ms = render_ahead_ms
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="encode")
@@ -39,7 +43,7 @@ class Synthesizer:
         self._pool.shutdown()
 
     async def synthesize(
-        self, utterance: Utterance, *, request_id: str, timeout_s: float | None
+        self, utterance: Utterance, *, request_id: str, arrived_s: float, timeout_s: float | None
     ) -> AsyncGenerator[Event]:
         """Yields a header, the audio as it is made, and a summary.
 
@@ -47,15 +51,20 @@ class Synthesizer:
         tries a call again only as long as nothing has come of it. Closing the generator stops
         all work for it.
 
+        Args:
+            arrived_s: when the request arrived, on `time.monotonic`'s clock.
+            timeout_s: what is left of the caller's time.
+
         Raises:
             ServiceError: see `render_utterance`.
         """
-        stream = _Stream(utterance, request_id)
+        stream = _Stream(utterance, request_id, arrived_s)
         pcm_runs = render_utterance(
             utterance,
             self._fleet,
+            self._embeddings,
             request_id=request_id,
-            deadline_s=None if timeout_s is None else stream.began_s + timeout_s,
+            deadline_s=None if timeout_s is None else time.monotonic() + timeout_s,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,
         )
@@ -93,8 +102,8 @@ class Synthesizer:
 class _Stream:
     """What one call's events are counted and stamped with."""
 
-    def __init__(self, utterance: Utterance, request_id: str) -> None:
-        self.began_s = time.monotonic()
+    def __init__(self, utterance: Utterance, request_id: str, arrived_s: float) -> None:
+        self._arrived_s = arrived_s
         self.sample_count = 0
         self.frame_count = 0
         self._utterance = utterance
@@ -137,7 +146,7 @@ class _Stream:
     def sent(self, event: Event) -> None:
         """Notes that the transport took an event."""
         if isinstance(event, Frame):
-            self._last_audio_ms = (time.monotonic() - self.began_s) * 1000
+            self._last_audio_ms = (time.monotonic() - self._arrived_s) * 1000
             self._first_audio_ms = self._first_audio_ms or self._last_audio_ms
 
     def header(self) -> Header:

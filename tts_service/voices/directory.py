@@ -1,0 +1,104 @@
+"""Brings the engines' voices and the uploaded ones together in one catalog."""
+
+from collections.abc import Iterator
+
+from protos.engine.v1 import engine_pb2
+from voice_store import StoredVoice, VoiceStore
+
+from ..fleet import Fleet, Supervisor
+from ..text import parse_language
+from .catalog import Catalog, Voice, language_matches
+
+__all__ = ["VoiceDirectory"]
+
+
+class VoiceDirectory:
+    """The catalog of this moment. `refresh` it when an engine or the store has changed.
+
+    A worker that is starting again keeps its voices: calls for them wait for it. Of voices
+    with one id the first engine's has it, and an engine's goes before an uploaded one.
+    """
+
+    def __init__(self, fleet: Fleet, store: VoiceStore) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._catalog = Catalog(())
+
+    @property
+    def catalog(self) -> Catalog:
+        """All voices."""
+        return self._catalog
+
+    def cloning_engine(self) -> Supervisor | None:
+        """The engine that speaks with uploaded voices: the first that can, None if none can."""
+        for engine in self._fleet.engines:
+            if engine.description is not None and (
+                engine_pb2.ABILITY_CLONE in engine.description.abilities
+            ):
+                return engine
+        return None
+
+    def refresh(self) -> None:
+        """Takes in what has changed."""
+        cloner = self.cloning_engine()
+        uploaded = (_uploaded_voice(stored, cloner) for stored in self._store.list())
+        self._catalog = Catalog([*self._engine_voices(), *uploaded])
+
+    def _engine_voices(self) -> Iterator[Voice]:
+        for engine in self._fleet.engines:
+            if (description := engine.description) is None:
+                continue
+            for voice in description.voices:
+                yield Voice(
+                    id=voice.id,
+                    display_name=voice.display_name,
+                    engine=engine.engine,
+                    engine_voice=voice.id,
+                    languages=tuple(map(_in_usual_case, voice.languages)),
+                    sample_rate_hz=voice.sample_rate_hz,
+                    model_fingerprint=voice.model_fingerprint,
+                    max_segment_characters=description.max_segment_characters,
+                    can_change_speed=engine_pb2.ABILITY_SPEED in description.abilities,
+                )
+
+
+def _uploaded_voice(stored: StoredVoice, engine: Supervisor | None) -> Voice:
+    if engine is None or engine.description is None:
+        return Voice(
+            id=stored.id,
+            display_name=stored.display_name,
+            engine="",
+            engine_voice="",
+            languages=(stored.language,),
+            sample_rate_hz=0,
+            model_fingerprint="",
+            max_segment_characters=0,
+            can_change_speed=False,
+            stored=stored,
+        )
+    description = engine.description
+    # A cloned voice speaks all languages of its engine, the one it was recorded in first.
+    languages = sorted(
+        map(_in_usual_case, description.clone_languages),
+        key=lambda tag: not language_matches(tag, stored.language),
+    )
+    return Voice(
+        id=stored.id,
+        display_name=stored.display_name,
+        engine=engine.engine,
+        engine_voice="",
+        languages=tuple(languages),
+        sample_rate_hz=description.clone_sample_rate_hz,
+        model_fingerprint=description.model_fingerprint,
+        max_segment_characters=description.max_segment_characters,
+        can_change_speed=engine_pb2.ABILITY_SPEED in description.abilities,
+        stored=stored,
+    )
+
+
+def _in_usual_case(tag: str) -> str:
+    """An engine's tag, also if it is none by the book."""
+    try:
+        return parse_language(tag)
+    except ValueError:
+        return tag
