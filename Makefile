@@ -62,7 +62,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml requirements.lock
-	@echo "installing the server and its default voice (some 150 MB, once)" >&2
+	@echo "installing the server and its default voice (some 450 MB, once)" >&2
 	@$(PIP_INSTALL) --editable '.[server,piper]'
 	@touch $@
 

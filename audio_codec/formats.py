@@ -169,11 +169,13 @@ def _with_bitrate(
     content_type: str,
     file_suffixes: tuple[str, ...],
     bitrates: dict[int, Bitrates],
+    default_frame_ms: int = 20,
 ) -> FormatSpec:
     return FormatSpec(
         encoding,
         content_type,
         file_suffixes,
+        default_frame_ms=default_frame_ms,
         sample_rates_hz=tuple(bitrates),
         bitrates_by_rate=MappingProxyType(bitrates),
         default_bitrate_bps=bitrates[_REFERENCE_RATE_HZ].default_bps,
@@ -197,7 +199,10 @@ _SPECS = (
     _any_rate(Encoding.PCM_S16LE, "audio/pcm", "pcm", "raw"),
     _any_rate(Encoding.WAV, "audio/wav", "wav"),
     _with_bitrate(Encoding.MP3, "audio/mpeg", ("mp3",), _mp3_bitrates()),
-    _with_bitrate(Encoding.OGG_OPUS, "audio/ogg; codecs=opus", ("ogg", "opus"), _opus_bitrates()),
+    # A page's header is as large as a packet of speech; after the first page, three share one.
+    _with_bitrate(
+        Encoding.OGG_OPUS, "audio/ogg; codecs=opus", ("ogg", "opus"), _opus_bitrates(), 60
+    ),
     _any_rate(Encoding.FLAC, "audio/flac", "flac"),
     _with_bitrate(Encoding.AAC_ADTS, "audio/aac", ("aac",), _aac_bitrates()),
     _g711(Encoding.MULAW, "audio/basic", "ulaw"),

@@ -146,7 +146,8 @@ class OggOpusCoder:
         for packet in packets:
             self._page.append(packet)
             self._granule += self.block_samples * self._granules_per_sample
-            if len(self._page) == self._packets_per_page:
+            # The first page holds one packet, so that the listener waits for no more than that.
+            if len(self._page) == (1 if self._headers else self._packets_per_page):
                 chunks.append(self._chunk(is_last=False))
         return chunks
 

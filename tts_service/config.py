@@ -43,6 +43,9 @@ _FOREIGN_ENV = re.compile(
 )
 
 
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}")
+
+
 class ConfigError(Exception):
     """The settings can't be used; the text says which and why, a line each."""
 
@@ -114,9 +117,7 @@ class Settings(BaseSettings):
     )
 
     listen: str = Field(
-        "127.0.0.1:50051",
-        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$|^unix:.+$",
-        description="HOST:PORT, or unix:PATH; port 0 takes a free one",
+        "127.0.0.1:50051", description="HOST:PORT, or unix:PATH; port 0 takes a free one"
     )
     data_dir: Path = Field(
         Path("data"), description="folder for all that the server keeps; made if it is missing"
@@ -157,9 +158,13 @@ class Settings(BaseSettings):
 
     @field_validator("listen")
     @classmethod
-    def _port_exists(cls, value: str) -> str:
+    def _is_address(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            return value
+        if _ADDRESS.fullmatch(value) is None:
+            raise ValueError("is written HOST:PORT, [IPV6]:PORT or unix:PATH")
         port = value.rpartition(":")[2]
-        if not value.startswith("unix:") and int(port) > 65_535:  # gRPC would wrap it around
+        if int(port) > 65_535:  # gRPC would wrap it around
             raise ValueError(f"there is no port {port}; ports end at 65535")
         return value
 
@@ -213,7 +218,9 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
     try:
         return FromFile(**flags)
     except ValidationError as error:
-        raise ConfigError("\n".join(_describe(detail) for detail in error.errors())) from None
+        # An engine that isn't known is followed by a second error, that none is left.
+        details = {_describe(detail) for detail in error.errors() if detail["type"] != "too_short"}
+        raise ConfigError("\n".join(sorted(details) or ["engines: names none"])) from None
     except (
         SettingsError,
         ValueError,
@@ -266,4 +273,5 @@ def _describe(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{name}: there is no such setting"
-    return f"{name}: {detail['msg']} (got {detail['input']!r})"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{name}: {message} (got {detail['input']!r})"

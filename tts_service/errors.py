@@ -69,7 +69,7 @@ class VoiceNotFound(ServiceError):  # noqa: N818
     reason = "VOICE_NOT_FOUND"
 
     def __init__(self, voice: str) -> None:
-        super().__init__(f"there is no voice {voice!r}; ListVoices names those that exist")
+        super().__init__(f"there is no voice {voice!r}")
         self.voice = voice
 
 

@@ -9,11 +9,14 @@ from audio_codec import FORMATS, AudioFormat, Encoding, FormatError, resolve_for
 
 
 def test_public_names() -> None:
-    assert sorted(audio_codec.__all__) == [
+    assert set(audio_codec.__all__) == {
         *("AudioFormat", "Bitrates", "CodecError", "EncodedFrame", "Encoding"),
         *("EncodingFailedError", "FORMATS", "FormatError", "FormatSpec", "LengthMismatchError"),
         *("StreamClosedError", "StreamEncoder", "StreamResampler", "resolve_format"),
-    ]
+        *("Container", "DecodeError", "DecodeFailure", "DecodeLimits", "DecodedAudio"),
+        *("decode_audio", "sniff_container", "Sandbox", "SandboxLimits", "SandboxResult"),
+        *("SandboxDiedError", "SandboxRefusedError"),
+    }
     assert all(hasattr(audio_codec, name) for name in audio_codec.__all__)
 
 

@@ -137,6 +137,7 @@ class _Call:
         self._context = context
         self._info = CallInfo(_request_id(context), time.monotonic())
         self._code = "OK"
+        self._refusal: dict[str, str] = {}
 
     def __enter__(self) -> "_Call":
         _CURRENT_CALL.set(self._info)
@@ -151,7 +152,11 @@ class _Call:
             self._code = "CANCELLED"
         elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
         structlog.get_logger().info(
-            "call", method=self._method, code=self._code, elapsed_ms=elapsed_ms
+            "call",
+            method=self._method,
+            code=self._code,
+            elapsed_ms=elapsed_ms,
+            **self._refusal,
         )
 
     async def refuse(self, error: Exception) -> NoReturn:
@@ -162,6 +167,9 @@ class _Call:
         if status.code is grpc.StatusCode.INTERNAL and not isinstance(error, ServiceError):
             structlog.get_logger().exception("handler failed", method=self._method)
         self._code = status.code.name
+        self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
+        if isinstance(error, InvalidRequest):
+            self._refusal["fields"] = ", ".join(v.field for v in error.violations)
         trailers = (*status.trailing_metadata, *_pushback(error))
         # grpc.aio has no abort_with_status.
         await self._context.abort(status.code, status.details, trailers)

@@ -17,7 +17,9 @@ from .worker_process import WorkerCommand, WorkerProcess
 __all__ = ["EngineState", "Supervisor", "WorkerMisconfiguredError"]
 
 _FIRST_BACKOFF_S = 0.2
-_LAST_BACKOFF_S = 30.0
+# A worker that came up before will likely come up again, and callers are waiting for it.
+_LAST_BACKOFF_S = 3.0
+_LAST_BACKOFF_NEVER_READY_S = 30.0
 # A worker that served for so long starts the count of failures anew.
 _STABLE_AFTER_S = 60.0
 _STOP_GRACE_S = 3.0
@@ -87,7 +89,8 @@ class Supervisor:
                 served_s = 0.0
             failures = 1 if served_s > _STABLE_AFTER_S else failures + 1
             # Spread, so that many engines that died together don't start together.
-            backoff_s = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (failures - 1))
+            longest_s = _LAST_BACKOFF_S if served_s > 0 else _LAST_BACKOFF_NEVER_READY_S
+            backoff_s = min(longest_s, _FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 16))
             backoff_s *= random.uniform(0.8, 1.2)
             self._log.warning("worker starts again", failures=failures, in_s=round(backoff_s, 2))
             await asyncio.sleep(backoff_s)

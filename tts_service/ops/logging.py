@@ -54,6 +54,8 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, process: str) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # At debug it writes a line for every look at its event loop.
+    logging.getLogger("grpc").setLevel(logging.INFO)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),

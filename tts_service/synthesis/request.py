@@ -23,6 +23,8 @@ __all__ = [
 
 MAX_VOICE_CHARACTERS = 128
 MIN_SPEED = 0.5
+# Formats are checked also where the voice, and so the rate of its samples, is unknown.
+_ANY_RATE_HZ = 24_000
 MAX_SPEED = 2.0
 
 
@@ -76,48 +78,31 @@ def resolve_request(
         NotPossible: no engine speaks with uploaded voices, and this is one.
     """
     violations = list(_check(request, max_text_characters))
-    if violations:
-        raise InvalidRequest(*violations)
-    voice = catalog.get(request.voice or default_voice)
-    if not voice.engine:
-        raise NotPossible(
-            f"voice {voice.id!r} was uploaded, and no connected engine clones voices",
-            reason="NO_CLONING_ENGINE",
-        )
-
-    language = voice.languages[0]
-    if request.language:
-        matched = voice.match_language(request.language)
-        if matched is None:
-            violations.append(
-                Violation(
-                    "language",
-                    f"voice {voice.id!r} does not speak {request.language!r}; "
-                    f"it speaks {', '.join(voice.languages)}",
-                )
-            )
-        language = matched or language
-    if request.style and request.style not in voice.styles:
-        known = ", ".join(voice.styles) or "none"
-        violations.append(
-            Violation("style", f"voice {voice.id!r} has no such style; it has: {known}")
-        )
-    if request.speed is not None and not voice.can_change_speed:
-        violations.append(
-            Violation("prosody.speed", f"engine {voice.engine!r} can't change the speed")
-        )
+    voice_id = request.voice or default_voice
+    voice = catalog.get(voice_id) if voice_id in catalog else None
+    language, audio_format = "", None
+    if voice is not None and voice.engine:
+        language, problems = _choose_language(request, voice)
+        named = {violation.field for violation in violations}
+        violations += [problem for problem in problems if problem.field not in named]
     try:
         audio_format = resolve_format(
             request.encoding,
-            source_rate_hz=voice.sample_rate_hz,
+            source_rate_hz=voice.sample_rate_hz if voice and voice.engine else _ANY_RATE_HZ,
             sample_rate_hz=request.sample_rate_hz,
             bitrate_bps=request.bitrate_bps,
             frame_ms=request.frame_ms,
         )
     except FormatError as error:
         violations.append(Violation(f"format.{error.field}", error.problem))
-    if violations:
+    if violations or audio_format is None:
         raise InvalidRequest(*violations)
+    voice = catalog.get(voice_id)
+    if not voice.engine:
+        raise NotPossible(
+            f"voice {voice.id!r} was uploaded, and no connected engine clones voices",
+            reason="NO_CLONING_ENGINE",
+        )
 
     text = request.text or ""
     return Utterance(
@@ -131,6 +116,32 @@ def resolve_request(
             text, max_characters=voice.max_segment_characters, language=language
         ),
     )
+
+
+def _choose_language(request: SynthesisRequest, voice: Voice) -> tuple[str, list[Violation]]:
+    """Finds the language to speak, and what the voice can't do of the rest."""
+    problems = []
+    language: str | None = voice.languages[0]
+    if request.language and is_language(request.language):
+        language = voice.match_language(request.language)
+        if language is None:
+            spoken = ", ".join(voice.languages)
+            problems.append(
+                Violation(
+                    "language",
+                    f"voice {voice.id!r} does not speak {request.language!r}; it speaks {spoken}",
+                )
+            )
+    if request.style and request.style not in voice.styles:
+        known = ", ".join(voice.styles) or "none"
+        problems.append(
+            Violation("style", f"voice {voice.id!r} has no such style; it has: {known}")
+        )
+    if request.speed is not None and not voice.can_change_speed:
+        problems.append(
+            Violation("prosody.speed", f"engine {voice.engine!r} can't change the speed")
+        )
+    return language or "", problems
 
 
 def _default_style(voice: Voice) -> str:
