@@ -1,6 +1,7 @@
 """The command `tts-service`, also `python -m tts_service`."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,6 +64,8 @@ def serve(config_file: Path | None, **flags: Any) -> None:
 
     `tts-service settings` lists them all.
     """
+    # gRPC's own lines tell an operator nothing that ours don't.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
     from .ops.logging import configure_logging

@@ -24,7 +24,7 @@ def _recording(kind: AudioFileKind = AudioFileKind.WAV) -> bytes:
     return audio_file(kind, speech().samples, _RATE_HZ)
 
 
-def _parts(
+def upload_parts(
     recordings: Mapping[str, bytes] | bytes, **metadata: Any
 ) -> Iterator[tts_pb2.UploadVoiceRequest]:
     metadata = {"display_name": "Anna", "language": "en-US"} | metadata
@@ -62,7 +62,7 @@ def stub(tone_server: ServerProcess) -> Iterator[tts_pb2_grpc.TextToSpeechStub]:
 def test_a_voice_is_stored_spoken_with_and_deleted(
     stub: tts_pb2_grpc.TextToSpeechStub, tone_server: ServerProcess
 ) -> None:
-    voice = stub.UploadVoice(_parts(_recording(), voice_id="anna-one")).voice
+    voice = stub.UploadVoice(upload_parts(_recording(), voice_id="anna-one")).voice
     assert voice.id == "anna-one"
     assert voice.display_name == "Anna"
     assert voice.engine == "tone"
@@ -104,7 +104,7 @@ def test_styles_are_kept_apart(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     low = audio_file(AudioFileKind.FLAC, speech().samples, _RATE_HZ)
     # The same words read faster, and so higher.
     high = audio_file(AudioFileKind.FLAC, speech().samples, int(_RATE_HZ * 1.3))
-    voice = stub.UploadVoice(_parts({"neutral": low, "cheerful": high})).voice
+    voice = stub.UploadVoice(upload_parts({"neutral": low, "cheerful": high})).voice
     assert list(voice.styles) == ["cheerful", "neutral"]
     assert [report.style for report in voice.quality] == ["cheerful", "neutral"]
 
@@ -122,8 +122,8 @@ def test_styles_are_kept_apart(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
 
 
 def test_a_retried_upload_gives_the_same_voice(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
-    first = stub.UploadVoice(_parts(_recording(), request_id="once"))
-    again = stub.UploadVoice(_parts(_recording(), request_id="once"))
+    first = stub.UploadVoice(upload_parts(_recording(), request_id="once"))
+    again = stub.UploadVoice(upload_parts(_recording(), request_id="once"))
     assert (first.already_stored, again.already_stored) == (False, True)
     assert first.voice == again.voice
     stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice=first.voice.id))
@@ -135,7 +135,7 @@ def test_of_two_uploads_of_an_id_one_wins(stub: tts_pb2_grpc.TextToSpeechStub) -
     def upload(_: int) -> grpc.RpcError | None:
         start.wait()
         try:
-            stub.UploadVoice(_parts(_recording(), voice_id="wanted"))
+            stub.UploadVoice(upload_parts(_recording(), voice_id="wanted"))
         except grpc.RpcError as error:
             return error
         return None
@@ -153,14 +153,14 @@ def test_of_two_uploads_of_an_id_one_wins(stub: tts_pb2_grpc.TextToSpeechStub) -
     ["../x", "..%2f", "CON", "con", "😀", "a" * 300, "Zoë", "Zoe", "a--b", "-a", "a/b", "."],
 )
 def test_no_id_leaves_the_store(stub: tts_pb2_grpc.TextToSpeechStub, voice_id: str) -> None:
-    error = _refused(lambda: stub.UploadVoice(_parts(_recording(), voice_id=voice_id)))
+    error = _refused(lambda: stub.UploadVoice(upload_parts(_recording(), voice_id=voice_id)))
     assert _fields(error) == ["metadata.voice_id"]
 
 
 def test_an_engines_voice_is_neither_replaced_nor_deleted(
     stub: tts_pb2_grpc.TextToSpeechStub,
 ) -> None:
-    error = _refused(lambda: stub.UploadVoice(_parts(_recording(), voice_id="tone-low")))
+    error = _refused(lambda: stub.UploadVoice(upload_parts(_recording(), voice_id="tone-low")))
     assert error.code() is grpc.StatusCode.ALREADY_EXISTS
     error = _refused(lambda: stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice="tone-low")))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
@@ -211,7 +211,7 @@ def test_parts_out_of_place_are_refused(
 def test_recordings_that_cant_be_used_are_refused_with_the_reason(
     stub: tts_pb2_grpc.TextToSpeechStub, recording: Callable[[], bytes], reason: str
 ) -> None:
-    error = _refused(lambda: stub.UploadVoice(_parts(recording())))
+    error = _refused(lambda: stub.UploadVoice(upload_parts(recording())))
     assert _fields(error) == ["recording"]
     assert _reason(error) == reason
 
@@ -237,31 +237,33 @@ def test_consent_is_demanded_and_checked(strict_server: ServerProcess) -> None:
         consent.person, consent.statement, consent.attested_by = "Anna", "I agree.", "Ben"
         consent.consent_time.FromSeconds(second)
     with strict_server.stub() as stub:
-        error = _refused(lambda: stub.UploadVoice(_parts(b"x")))
+        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x")))
         assert _fields(error) == ["metadata.consent"]
-        error = _refused(lambda: stub.UploadVoice(_parts(b"x", consent=future)))
+        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=future)))
         assert _fields(error) == ["metadata.consent.consent_time"]
         half = tts_pb2.Consent(person="Anna")
-        error = _refused(lambda: stub.UploadVoice(_parts(b"x", consent=half)))
+        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=half)))
         assert _fields(error) == [
             "metadata.consent.statement",
             "metadata.consent.attested_by",
             "metadata.consent.consent_time",
         ]
-        error = _refused(lambda: stub.UploadVoice(_parts(b"x", consent=past)))
+        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=past)))
         assert _reason(error) == "NOT_AUDIO"
         # Refused the moment the cap is passed, with most of it not sent.
-        error = _refused(lambda: stub.UploadVoice(_parts(bytes(64 << 20), consent=past)))
+        error = _refused(lambda: stub.UploadVoice(upload_parts(bytes(64 << 20), consent=past)))
         assert _reason(error) == "TOO_LARGE"
         many = {"a": b"x", "b": b"x", "c": b"x"}
-        error = _refused(lambda: stub.UploadVoice(_parts(many, consent=past)))
+        error = _refused(lambda: stub.UploadVoice(upload_parts(many, consent=past)))
         assert _reason(error) == "TOO_MANY_RECORDINGS"
         assert list((strict_server.data_dir / "spool").iterdir()) == []
 
 
 def test_without_an_engine_that_clones_a_voice_waits_for_one(tmp_path: Path) -> None:
     with running_server(tmp_path) as server, server.stub() as stub:
-        voice = stub.UploadVoice(_parts(_recording(AudioFileKind.MP3), voice_id="patient")).voice
+        voice = stub.UploadVoice(
+            upload_parts(_recording(AudioFileKind.MP3), voice_id="patient")
+        ).voice
         assert voice.engine == ""
         assert list(voice.languages) == ["en-US"]
         error = _refused(lambda: speak(stub, text="Hello", voice="patient"))
