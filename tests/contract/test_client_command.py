@@ -147,7 +147,7 @@ def test_bytes_that_are_no_text_are_refused(server: ScriptedServer, tmp_path: Pa
         (
             grpc.StatusCode.NOT_FOUND,
             [ResourceInfo(resource_name="zoe")],
-            1,
+            2,
             "Error: as told\n`tts voices` lists the voices of this server.\n",
         ),
         (

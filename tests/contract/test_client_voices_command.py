@@ -259,7 +259,7 @@ def test_show_one_voice_or_none(server: ScriptedServer) -> None:
 
     assert table(shown.stdout)["languages"] == ["en-US, en-GB"]
     assert "recordings" not in shown.stdout, "an engine's voice has none"
-    assert none.exit_code == 1
+    assert none.exit_code == 2
     assert (
         none.stderr == "Error: no voice 'nobody'\n`tts voices` lists the voices of this server.\n"
     )
@@ -273,7 +273,7 @@ def test_remove_without_asking(server: ScriptedServer) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "zoe: deleted\n")
     assert server.deleted == ["zoe"]
     again = tts(server, "voices", "remove", "zoe", "--yes")
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "no voice 'zoe'" in again.stderr
     engines = tts(server, "voices", "remove", "ada", "--yes")
     assert (engines.exit_code, engines.stderr) == (1, "Error: ada is the engine's\n")

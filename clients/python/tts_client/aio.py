@@ -178,7 +178,7 @@ class AsyncClient:
                     file.write(frame.data)
                 if speech.summary.has_audio:
                     # It waits for the disk.
-                    await asyncio.to_thread(file.commit)
+                    await asyncio.to_thread(file.commit, speech.summary.sample_count)
                 return speech.summary
 
     async def voices(self, *, language: str = "", engine: str = "") -> AsyncIterator[Voice]:

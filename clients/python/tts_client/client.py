@@ -183,7 +183,7 @@ class Client:
             for frame in speech:
                 file.write(frame.data)
             if speech.summary.has_audio:
-                file.commit()
+                file.commit(speech.summary.sample_count)
             return speech.summary
 
     def voices(self, *, language: str = "", engine: str = "") -> Iterator[Voice]:

@@ -6,7 +6,9 @@ import os
 import secrets
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
+
+from tts_client.headers import complete_header
 
 
 class PartialFile:
@@ -23,21 +25,28 @@ class PartialFile:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         self._target = target
         self._part: Path | None = None
+        self._file: BinaryIO
         if target.exists() and not target.is_file():
             self._file = target.open("wb")
         else:
             self._part = target.with_name(f".tts-{secrets.token_hex(6)}.part")
             # Not tempfile: it makes files that nobody else may read, whatever the umask says.
-            self._file = self._part.open("xb")
+            self._file = self._part.open("x+b")
 
     def write(self, data: bytes) -> None:
         """Appends `data`."""
         self._file.write(data)
 
-    def commit(self) -> None:
-        """Gives the file its name, once its bytes are on the disk."""
+    def commit(self, sample_count: int = 0) -> None:
+        """Gives the file its name, once its bytes are on the disk.
+
+        sample_count: of the audio in it, for a header that lacks it; 0 if it is no audio.
+        """
         self._file.flush()
         if self._part is not None:
+            if sample_count:
+                complete_header(self._file, sample_count)
+                self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
             self._part.replace(self._target)

@@ -41,7 +41,7 @@ class Tts(click.Group):
 Examples:
   tts say "Hello there."                   speak aloud
   tts say "Hello there." -o hello.mp3      write a file
-  tts say -f chapter.txt -o chapter.opus   a whole text, with a progress bar
+  tts say -f letter.txt -o letter.opus     a whole text, with a progress bar
   tts voices --language en                 who speaks English
   tts voices add me.m4a --name Me --language en-US
                                            store a voice from a recording

@@ -76,8 +76,8 @@ def explain(error: TtsError, server: str) -> Failure:
         return Refused(f"{error.message}\nChoose another id with --id.")
     message = error.message
     if isinstance(error, NotFound):
-        message = f"{message}\n`tts voices` lists the voices of this server."
-    elif isinstance(error, Unavailable | Overloaded) and error.reason not in _LASTING:
+        return Refused(f"{message}\n`tts voices` lists the voices of this server.")
+    if isinstance(error, Unavailable | Overloaded) and error.reason not in _LASTING:
         when = f"in {error.retry_after_s:g} s" if error.retry_after_s else "later"
         message = f"{message}\nTry again {when}."
     elif isinstance(error, DeadlineExceeded):

@@ -27,7 +27,7 @@ Examples:
   tts say Good morning.                            aloud, if a player is installed
   tts say "Good morning." -o morning.mp3           into a file
   tts say "Good morning." -o morning.wav --play    both
-  tts say -f book.txt -o book.opus --bitrate 24k   a long text
+  tts say -f letter.txt -o letter.opus --bitrate 24k  a text from a file
   fortune | tts say --voice en_US-joe-medium       from a pipe
   tts say "To the next." -o - | ffmpeg -i - x.m4a  to another program
 
@@ -152,12 +152,12 @@ def say(
             click.echo("There is nothing in this text that can be spoken.", err=True)
             return
         if file is not None:
-            file.commit()
+            file.commit(speech.summary.sample_count)
+        if playback is not None:
+            playback.finish()
         if not quiet:
             name = "standard output" if output == _DASH else str(output or "spoken")
             click.echo(meter.report(name), err=True)
-        if playback is not None:
-            playback.finish()
 
 
 def _settle_format(

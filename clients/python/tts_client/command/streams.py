@@ -44,7 +44,7 @@ class AudioOutput:
         self._stream.write(data)
         self._stream.flush()
 
-    def commit(self) -> None:
+    def commit(self, sample_count: int) -> None:
         """Does nothing: all has been handed on."""
 
     def __enter__(self) -> Self:
