@@ -233,7 +233,8 @@ class ScriptedServer(tts_pb2_grpc.TextToSpeechServicer):
             call.cancelled = context.code() is None and not call.ended.is_set()
             call.ended.set()
 
-        context.add_callback(ended)
+        if not context.add_callback(ended):  # the caller has left already
+            ended()
         yield from self.script(call, context)
         call.ended.set()
 
@@ -258,7 +259,8 @@ class ScriptedServer(tts_pb2_grpc.TextToSpeechServicer):
     ) -> pb.UploadVoiceResponse:
         upload = ReceivedUpload(request_iterator, dict(context.invocation_metadata()))
         self.uploads.append(upload)
-        context.add_callback(upload.ended.set)
+        if not context.add_callback(upload.ended.set):  # the caller has left already
+            upload.ended.set()
         response = self.upload_script(upload, context)
         self.voices.append(response.voice)
         return response
