@@ -153,11 +153,13 @@ def say(
             return
         if file is not None:
             file.commit(speech.summary.sample_count)
+        if not quiet and output is not None:
+            name = "standard output" if output == _DASH else str(output)
+            click.echo(meter.report(name), err=True)
         if playback is not None:
             playback.finish()
-        if not quiet:
-            name = "standard output" if output == _DASH else str(output or "spoken")
-            click.echo(meter.report(name), err=True)
+        if not quiet and output is None:
+            click.echo(meter.report("spoken"), err=True)
 
 
 def _settle_format(
