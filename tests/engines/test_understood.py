@@ -15,6 +15,8 @@ from tests.speech import speak
 
 # Of every kind some; `benchmarks/understood.py` speaks them all.
 FEW = SENTENCES[::4]
+# Piper draws its noise anew each time, and the rate of 90 words strays by some two points with it.
+TAKES = 2
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def test_at_most_one_word_in_ten_is_misheard(
 ) -> None:
     hearings = []
     with speech_server.stub() as stub:
-        for sentence in FEW:
+        for sentence in FEW * TAKES:
             speech = speak(stub, text=sentence, format=FORMATS[name])
             hearings.append(listener.hear(sentence, decode(speech.data)))
     wrong = [hearing for hearing in hearings if hearing.errors]
