@@ -361,6 +361,8 @@ def test_what_on_progress_raises_ends_the_synchronous_upload(
 
     def stop(sent_bytes: int, _total_bytes: int) -> None:
         if sent_bytes:
+            # A caller that leaves before the server listened leaves no trace there.
+            wait_for(lambda: server.uploads)
             raise RuntimeError("enough")
 
     server.upload_script = script
@@ -392,7 +394,13 @@ def test_closing_the_client_ends_an_upload(
 ) -> None:
     scripted(server, waiting_for)
     client = Client(server.address)
-    closer = threading.Timer(0.3, client.close)
+
+    def close() -> None:
+        wait_for(lambda: server.uploads)
+        time.sleep(0.3)  # into the wait, whichever it is
+        client.close()
+
+    closer = threading.Thread(target=close)
     closer.start()
     begun = time.monotonic()
     with pytest.raises(Cancelled):
@@ -412,7 +420,8 @@ def test_closing_the_asynchronous_client_ends_an_upload(
     async def main() -> None:
         async with AsyncClient(server.address) as client:
             upload = asyncio.create_task(client.upload_voice(recording, **ZOE))
-            await asyncio.sleep(0.3)
+            await asyncio.to_thread(wait_for, lambda: server.uploads)
+            await asyncio.sleep(0.3)  # into the wait, whichever it is
         with pytest.raises(Cancelled):
             await upload
 
@@ -439,7 +448,7 @@ def test_cancelling_the_task_ends_the_upload_and_its_thread(
     async def main() -> None:
         async with AsyncClient(server.address) as client:
             upload = asyncio.create_task(client.upload_voice(recording, **ZOE))
-            await asyncio.sleep(0.3)
+            await asyncio.to_thread(wait_for, lambda: server.uploads)
             upload.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await upload

@@ -73,10 +73,6 @@ class Fleet:
         """Returns a connection to the engine's worker; see `Supervisor.connection`."""
         return await self._supervisors[engine].connection(timeout_s, successor_of=successor_of)
 
-    def engine(self, name: str) -> Supervisor:
-        """Returns the supervisor of an engine, which must be one of `engines`."""
-        return self._supervisors[name]
-
     async def wait_until_described(self, timeout_s: float) -> None:
         """Waits until every engine has described itself once.
 

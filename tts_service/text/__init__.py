@@ -5,12 +5,11 @@ Pure Python. Used by the front to plan and by engines that divide texts of their
 
 from .abbreviations import is_abbreviation
 from .characters import find_forbidden_character, is_speakable
-from .language import MAX_TAG_CHARACTERS, is_language, parse_language
+from .language import is_language, parse_language
 from .lines import Passage, find_passages
 from .sentences import find_sentence_ends, soften_inner_stops
 
 __all__ = [
-    "MAX_TAG_CHARACTERS",
     "Passage",
     "find_forbidden_character",
     "find_passages",

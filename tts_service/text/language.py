@@ -7,7 +7,7 @@ it unfit for what strangers send.
 
 import re
 
-__all__ = ["MAX_TAG_CHARACTERS", "is_language", "parse_language"]
+__all__ = ["is_language", "parse_language"]
 
 MAX_TAG_CHARACTERS = 64
 
