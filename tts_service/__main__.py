@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ except ImportError:
 
 __all__ = ["main"]
 
+EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
 
@@ -129,6 +131,118 @@ def check(data_dir: Path, repair: bool) -> None:
     sys.exit(1 if wrong else 0)
 
 
+@main.group()
+def models() -> None:
+    """Fetch the models of engines that don't bring their own."""
+
+
+def _places(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where the server keeps its models."""
+    data_dir = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The server's data folder. Default: as the server's, ./data.",
+    )
+    config = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="TTS_CONFIG",
+        help="The server's TOML file, for its data_dir.",
+    )
+    return data_dir(config(command))
+
+
+@models.command()
+@click.argument("name", metavar="MODEL")
+@_places
+@click.option("--accept-licence", is_flag=True, help="Accept the model's licence without asking.")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file that names another source: a mirror's copy, a fine-tuned checkpoint.",
+)
+def download(
+    name: str,
+    data_dir: Path | None,
+    config_file: Path | None,
+    accept_licence: bool,
+    manifest: Path | None,
+) -> None:
+    """Fetch MODEL, such as xtts-v2, from the Hugging Face hub and check it.
+
+    It comes to DATA_DIR/models/MODEL, whole or not at all. If it breaks off, the same command
+    continues where it stopped. HF_ENDPOINT names a mirror of the hub, HF_TOKEN logs in.
+
+    Exit status: 0 it is there, 1 it could not be fetched or the licence was not accepted,
+    2 a setting or the manifest can't be used.
+    """
+    # Otherwise the hub's library asks the hub for more than files, and tells it more than it needs.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from .config import ConfigError
+    from .models import (
+        ManifestError,
+        ModelError,
+        ModelFolder,
+        UnknownModelError,
+        ask_at_terminal,
+        find_model,
+        progress_reporter,
+        read_manifest,
+    )
+    from .models import download as fetch
+
+    try:
+        model = find_model(name)
+        source = model.source if manifest is None else read_manifest(manifest, model)
+        folder = ModelFolder(_data_dir(data_dir, config_file), name)
+        with progress_reporter() as reporter:
+            fetched = fetch(
+                model,
+                folder,
+                source=source,
+                accepts=lambda licence: accept_licence or ask_at_terminal(licence),
+                reporter=reporter,
+            )
+    except (ConfigError, ManifestError, UnknownModelError) as error:
+        _fail(str(error))
+    except ModelError as error:
+        _fail(str(error), EXIT_FAILURE)
+    except OSError as error:
+        _fail(f"{error.strerror}: {error.filename or folder.path}", EXIT_FAILURE)
+    click.echo(
+        f"{name} {'is ready' if fetched else 'was there already, and is whole'}: {folder.path}"
+    )
+
+
+@models.command("list")
+@_places
+def list_models(data_dir: Path | None, config_file: Path | None) -> None:
+    """List the models that can be fetched: name, state, size on disk, folder.
+
+    A model counts as present when its files are there; `models download` reads and checks them.
+    """
+    from .config import ConfigError
+    from .models import MODELS, ModelFolder, size
+
+    try:
+        root = _data_dir(data_dir, config_file)
+    except ConfigError as error:
+        _fail(str(error))
+    for model in MODELS:
+        folder = ModelFolder(root, model.name)
+        state = folder.state(model)
+        click.echo(f"{model.name:<12}  {state:<8}  {size(folder.size_bytes()):>8}  {folder.path}")
+
+
+def _data_dir(flag: Path | None, config_file: Path | None) -> Path:
+    """Where the server of the same settings keeps its data."""
+    from .config import load_settings
+
+    given = {} if flag is None else {"data_dir": flag}
+    return load_settings(given, config_file).data_dir
+
+
 def _make_folder(data_dir: Path) -> None:
     from .config import ConfigError
 
@@ -145,10 +259,10 @@ def _say_ready(settings: Any, port: int, about: str) -> None:
     sys.stdout.flush()
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = EXIT_USAGE) -> NoReturn:
     for line in message.splitlines():
         click.echo(f"tts-service: {line}", err=True)
-    sys.exit(EXIT_USAGE)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,19 @@ _FORBIDDEN = [
     ),
     ("tts_service/voices", ["grpc", "tts_service.api", "tts_service.synthesis"]),
     ("tts_service/engines", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
+    (
+        "tts_service/models",
+        [
+            "grpc",
+            "numpy",
+            "torch",
+            "tts_service.api",
+            "tts_service.synthesis",
+            "tts_service.fleet",
+            "tts_service.engines",
+            "voice_store",
+        ],
+    ),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),
     (

@@ -15,6 +15,7 @@ import pytest
         "tts_service.engines.piper",
         "tts_service.errors",
         "tts_service.fleet",
+        "tts_service.models",
         "tts_service.synthesis",
         "tts_service.text",
         "tts_service.voices",
