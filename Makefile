@@ -69,4 +69,6 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml requirements.lock
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
 	@echo "installing everything for development (once)" >&2
 	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(PIP_INSTALL) --no-deps --force-reinstall --editable .  # coqui-tts has a command `tts`, too
+	@scripts/fit-torchaudio
 	@touch $@ $(VENV)/.run

@@ -1,0 +1,206 @@
+"""A checkpoint folder in the official layout, loaded without running any code from it.
+
+Upstream builds its GPT with random weights and then fills it, which takes longer than reading the
+file. Here it is built without storage and takes the file's own tensors.
+"""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from TTS.config.shared_configs import BaseDatasetConfig
+from TTS.tts.configs.xtts_config import XttsArgs, XttsAudioConfig, XttsConfig
+from TTS.tts.layers.xtts.gpt import GPT
+from TTS.tts.layers.xtts.hifigan_decoder import HifiDecoder
+from TTS.tts.layers.xtts.tokenizer import VoiceBpeTokenizer
+
+from ..base import OptionError
+from .conditioning import Conditioning
+
+__all__ = ["Checkpoint", "load_checkpoint"]
+
+_MODEL_FILE = "model.pth"
+_CONFIG_FILE = "config.json"
+_VOCABULARY_FILE = "vocab.json"
+_SPEAKERS_FILE = "speakers_xtts.pth"
+
+# What upstream's trainer leaves in a checkpoint and inference has no use for.
+_TRAINING_KEYS = ("torch_mel_spectrogram_style_encoder.", "torch_mel_spectrogram_dvae.", "dvae.")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was loaded. All weights are float32, on the CPU, in evaluation mode.
+
+    Attributes:
+        mel_stats: shape (80,); the conditioning spectrogram is divided by it.
+        speakers: the voices that come with the model, by name.
+        fingerprint: SHA-256 (hexadecimal) over the content of all files.
+    """
+
+    config: XttsConfig
+    tokenizer: VoiceBpeTokenizer
+    gpt: GPT
+    vocoder: HifiDecoder
+    mel_stats: torch.Tensor
+    speakers: Mapping[str, Conditioning]
+    fingerprint: str
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Loads XTTS v2 from a folder.
+
+    Raises:
+        OptionError: a file is missing, or is not what its name says.
+    """
+    files = [folder / name for name in (_CONFIG_FILE, _MODEL_FILE, _VOCABULARY_FILE)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise OptionError(
+            f"{folder} is no XTTS v2 checkpoint, {', '.join(missing)} is missing; "
+            "fetch one with: tts-service models download xtts-v2"
+        )
+    config = _load_config(folder / _CONFIG_FILE)
+    tokenizer = VoiceBpeTokenizer(vocab_file=folder / _VOCABULARY_FILE)
+    state = _load_state(folder / _MODEL_FILE)
+    arguments = config.model_args
+    if not arguments.gpt_use_perceiver_resampler:
+        raise OptionError(f"{folder / _CONFIG_FILE} is of XTTS v1; this engine is for v2")
+    with torch.device("meta"):
+        gpt = _build_gpt(arguments, tokenizer)
+    vocoder = _build_vocoder(arguments, state)
+    mel_stats = state.pop("mel_stats", torch.ones(80))
+    _fill(gpt, state, "gpt.", folder)
+    _fill(vocoder, state, "hifigan_decoder.", folder)
+    speakers = _load_speakers(folder / _SPEAKERS_FILE)
+    if (folder / _SPEAKERS_FILE).is_file():
+        files.append(folder / _SPEAKERS_FILE)
+    return Checkpoint(
+        config=config,
+        tokenizer=tokenizer,
+        gpt=gpt,
+        vocoder=vocoder,
+        mel_stats=mel_stats,
+        speakers=speakers,
+        fingerprint=_fingerprint(files),
+    )
+
+
+def _load_config(file: Path) -> XttsConfig:
+    config = XttsConfig()
+    try:
+        config.load_json(file)
+    except (ValueError, TypeError, KeyError) as error:
+        raise OptionError(f"{file} is no configuration of XTTS: {error}") from error
+    return config
+
+
+def _load_state(file: Path) -> dict[str, torch.Tensor]:
+    """Reads the tensors, mapped from the file where its format allows it."""
+    # The official file holds, beside the weights, the configuration as an object of classes
+    # that have moved since.
+    moved = "TTS.tts.models.xtts"
+    known: list[Any] = [
+        BaseDatasetConfig,
+        XttsConfig,
+        (XttsArgs, f"{moved}.XttsArgs"),
+        (XttsAudioConfig, f"{moved}.XttsAudioConfig"),
+    ]
+    try:
+        with torch.serialization.safe_globals(known):
+            state = _load_tensors(file)["model"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise OptionError(f"{file} is no checkpoint of XTTS: {_first_line(error)}") from error
+    state = {name.removeprefix("xtts."): tensor for name, tensor in state.items()}
+    return {name: tensor for name, tensor in state.items() if not name.startswith(_TRAINING_KEYS)}
+
+
+def _load_tensors(file: Path) -> Any:
+    return torch.load(
+        file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file) or None
+    )
+
+
+def _build_gpt(arguments: XttsArgs, tokenizer: VoiceBpeTokenizer) -> GPT:
+    return GPT(
+        layers=arguments.gpt_layers,
+        model_dim=arguments.gpt_n_model_channels,
+        heads=arguments.gpt_n_heads,
+        start_text_token=tokenizer.tokenizer.token_to_id("[START]"),
+        stop_text_token=tokenizer.tokenizer.token_to_id("[STOP]"),
+        number_text_tokens=tokenizer.get_number_tokens(),
+        max_text_tokens=arguments.gpt_max_text_tokens,
+        max_mel_tokens=arguments.gpt_max_audio_tokens,
+        max_prompt_tokens=arguments.gpt_max_prompt_tokens,
+        num_audio_tokens=arguments.gpt_num_audio_tokens,
+        start_audio_token=arguments.gpt_start_audio_token,
+        stop_audio_token=arguments.gpt_stop_audio_token,
+        use_perceiver_resampler=True,
+        code_stride_len=arguments.gpt_code_stride_len,
+    )
+
+
+def _build_vocoder(arguments: XttsArgs, state: Mapping[str, torch.Tensor]) -> HifiDecoder:
+    # Its width is no part of the configuration: 512 in the official model, less in small ones.
+    first = state.get("hifigan_decoder.waveform_decoder.conv_pre.weight")
+    return HifiDecoder(
+        input_sample_rate=arguments.input_sample_rate,
+        output_sample_rate=arguments.output_sample_rate,
+        output_hop_length=arguments.output_hop_length,
+        ar_mel_length_compression=arguments.gpt_code_stride_len,
+        decoder_input_dim=arguments.decoder_input_dim,
+        upsample_initial_channel_decoder=512 if first is None else first.shape[0],
+        d_vector_dim=arguments.d_vector_dim,
+        cond_d_vector_in_each_upsampling_layer=arguments.cond_d_vector_in_each_upsampling_layer,
+    )
+
+
+def _fill(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], prefix: str, folder: Path
+) -> None:
+    """Gives a module its tensors from the file; all of them and no others."""
+    own = {
+        name.removeprefix(prefix): tensor.float()
+        for name, tensor in state.items()
+        # Upstream's inference wrapper, which old checkpoints hold, is the same weights again.
+        if name.startswith(prefix) and not name.startswith("gpt.gpt_inference.")
+    }
+    own.pop("gpt.wte.weight", None)
+    try:
+        module.load_state_dict(own, strict=True, assign=True)
+    except RuntimeError as error:
+        raise OptionError(
+            f"{folder / _MODEL_FILE} does not fit {_CONFIG_FILE}: {_first_line(error, 400)}"
+        ) from error
+    module.eval().requires_grad_(False)
+
+
+def _load_speakers(file: Path) -> dict[str, Conditioning]:
+    if not file.is_file():
+        return {}
+    try:
+        entries = torch.load(file, map_location="cpu", weights_only=True)
+        return {
+            name: Conditioning(latents.float().squeeze(0), speaker.float().flatten())
+            for name, (latents, speaker) in ((n, entry.values()) for n, entry in entries.items())
+        }
+    except (pickle.UnpicklingError, RuntimeError, AttributeError, ValueError) as error:
+        raise OptionError(f"{file} holds no speakers of XTTS: {_first_line(error)}") from error
+
+
+def _fingerprint(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(file.name.encode() + b"\0")
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception, limit: int = 200) -> str:
+    return " ".join(str(error).split())[:limit]

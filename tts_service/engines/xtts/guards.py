@@ -1,0 +1,111 @@
+"""What keeps a model that rambles from being heard doing so."""
+
+import math
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HOLD_CODES", "TailGate", "code_ceiling", "fade_out"]
+
+# 21.53 codes are a second. 2.4 codes a character are 9 characters a second, two thirds of a
+# calm reader's pace, and 602 codes, the model's own limit, for the 250 characters that it was
+# trained on. The allowance is for breath before and after.
+_CODES_PER_CHARACTER = 2.4
+_ALLOWANCE_CODES = 43
+
+# Texts of a word or two are the ones that ramble. While their ceiling is no higher they are held
+# until they end, so that a second try can take the place of a first that doesn't.
+HOLD_CODES = 64
+
+_FADE_MS = 5
+_FRAME_MS = 10
+_SILENCE_BELOW = 0.01  # 40 dB below the loudest frame so far
+_LONG_SILENCE_FRAMES = 40
+_REAL_SOUND_FRAMES = 20
+_KEPT_SILENCE_FRAMES = 10
+
+
+def code_ceiling(characters: int, max_codes: int) -> int:
+    """Returns how many codes a text of this length may take.
+
+    Args:
+        characters: of the text with its numbers spelled out.
+        max_codes: what the model can do at all.
+    """
+    return min(max_codes, _ALLOWANCE_CODES + math.ceil(_CODES_PER_CHARACTER * characters))
+
+
+def fade_out(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    """Returns samples, of shape (n,), whose last 5 ms end in silence: a cut without a click."""
+    length = min(len(samples), sample_rate_hz * _FADE_MS // 1000)
+    faded = samples.copy()
+    if length:
+        faded[-length:] *= np.linspace(1.0, 0.0, length, dtype=np.float32)
+    return faded
+
+
+class TailGate:
+    """Lets speech through at once, and a short noise behind a long silence only with more to come.
+
+    After its last word the model may leave a silence and then a click, a breath or half a
+    syllable. So what follows 400 ms of silence, longer than a pause within a sentence, waits until
+    it has lasted for 200 ms, as the shortest words do; if the utterance ends before that, it's
+    dropped with all but 100 ms of the silence. What is decided depends on the samples alone, not
+    on the pieces they come in.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._frame = sample_rate_hz * _FRAME_MS // 1000
+        self._sample_rate_hz = sample_rate_hz
+        self._rest = np.zeros(0, dtype=np.float32)
+        self._held: deque[NDArray[np.float32]] = deque()
+        self._loudest = 0.0
+        self._silent_run = 0
+        self._sound = 0
+
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Takes samples of shape (n,), and returns those that may be heard."""
+        samples = np.concatenate((self._rest, samples))
+        whole = len(samples) // self._frame * self._frame
+        self._rest = samples[whole:]
+        passed: list[NDArray[np.float32]] = []
+        for frame in samples[:whole].reshape(-1, self._frame):
+            self._held.append(frame)
+            if self._settles(frame):
+                passed.extend(self._held)
+                self._held.clear()
+        return np.concatenate(passed) if passed else np.zeros(0, dtype=np.float32)
+
+    def finish(self, *, cut: bool) -> NDArray[np.float32]:
+        """Returns what may still be heard at the end.
+
+        Args:
+            cut: the utterance didn't end by itself, so its end is faded.
+        """
+        held = list(self._held)
+        dropped = self._silent_run >= _LONG_SILENCE_FRAMES
+        if dropped:
+            held = held[:_KEPT_SILENCE_FRAMES]
+        else:
+            held.append(self._rest)
+        self._held.clear()
+        samples = np.concatenate(held) if held else np.zeros(0, dtype=np.float32)
+        return fade_out(samples, self._sample_rate_hz) if cut or dropped else samples
+
+    def _settles(self, frame: NDArray[np.float32]) -> bool:
+        """Takes note of a frame, and says whether all that is held may go."""
+        level = float(np.sqrt(np.mean(np.square(frame))))
+        silent = level < self._loudest * _SILENCE_BELOW
+        self._loudest = max(self._loudest, level)
+        if silent and self._sound == 0:
+            self._silent_run += 1
+            # A short pause passes at once; a long one is held from its beginning on.
+            return False
+        if self._silent_run >= _LONG_SILENCE_FRAMES:
+            self._sound += 1
+            if self._sound < _REAL_SOUND_FRAMES:
+                return False
+        self._silent_run = 0
+        self._sound = 0
+        return True

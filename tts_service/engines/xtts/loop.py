@@ -1,0 +1,165 @@
+"""The decode loop: one thread that owns the model and serves all requests from it.
+
+A turn admits one newcomer and reads its prompt, takes one step for everybody, and runs the
+vocoder on the chunks that are due. Requests join and leave between turns.
+"""
+
+import threading
+from collections import deque
+
+import structlog
+import torch
+
+from ..base import EngineBusyError
+from .decoder import Decoder
+from .scheduler import Scheduler
+from .utterance import Utterance
+from .vocoder import Vocoder
+
+__all__ = ["DecodeLoop"]
+
+
+class DecodeLoop:
+    """Runs from its making until `close`.
+
+    Args:
+        max_open: requests that may be here at once, those that wait for a slot among them.
+    """
+
+    def __init__(
+        self, decoder: Decoder, vocoder: Vocoder, scheduler: Scheduler, *, max_open: int
+    ) -> None:
+        self._decoder = decoder
+        self._vocoder = vocoder
+        self._scheduler = scheduler
+        self._max_open = max_open
+        self._changed = threading.Condition()
+        self._has_news = False
+        self._is_closing = False
+        self._arrived: deque[Utterance] = deque()
+        self._open = 0
+        # The loop's own; in the order of arrival.
+        self._utterances: list[Utterance] = []
+        self._thread = threading.Thread(target=self._run, name="xtts-decode", daemon=True)
+        self._thread.start()
+
+    def submit(self, utterance: Utterance) -> None:
+        """Begins to serve a request.
+
+        Raises:
+            EngineBusyError: as many are open as may be.
+        """
+        with self._changed:
+            if self._open >= self._max_open:
+                raise EngineBusyError(f"{self._open} renders are open, and no more may be")
+            self._open += 1
+            self._arrived.append(utterance)
+        self.wake()
+
+    def wake(self) -> None:
+        """Makes the loop look again: a reader took something, or is gone."""
+        with self._changed:
+            self._has_news = True
+            self._changed.notify()
+
+    @property
+    def open_count(self) -> int:
+        """Requests that are here."""
+        with self._changed:
+            return self._open
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that no request holds."""
+        return self._scheduler.free_slots
+
+    def close(self) -> None:
+        """Ends the thread. Requests that are here are cancelled."""
+        with self._changed:
+            self._is_closing = True
+        self.wake()
+        self._thread.join()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while self._wait_for_work():
+            try:
+                self._take_turn()
+            except Exception as error:
+                # Whom it hit can't be told: a step is everybody's.
+                structlog.get_logger().exception("decode loop failed", open=len(self._utterances))
+                for utterance in list(self._utterances):
+                    utterance.stream.fail(error)
+                    self._drop(utterance)
+        for utterance in list(self._utterances):
+            utterance.stream.cancel()
+            self._drop(utterance)
+
+    def _wait_for_work(self) -> bool:
+        """Sleeps while there is nothing to do. False if the loop is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_news or self._is_closing or self._has_work())
+            self._has_news = False
+            while self._arrived:
+                utterance = self._arrived.popleft()
+                self._utterances.append(utterance)
+                self._scheduler.submit(utterance.ticket)
+            return not self._is_closing
+
+    def _has_work(self) -> bool:
+        tickets = [utterance.ticket for utterance in self._utterances]
+        return any(ticket.due for ticket in tickets) or bool(self._scheduler.steppable(tickets))
+
+    def _take_turn(self) -> None:
+        for utterance in list(self._utterances):
+            if utterance.stream.is_cancelled:
+                self._drop(utterance)
+            else:
+                utterance.note_lead()
+        self._admit()
+        self._step()
+        self._speak()
+
+    def _admit(self) -> None:
+        """Lets one newcomer in: more of them would keep the others from their step."""
+        ticket = self._scheduler.admit()
+        if ticket is not None:
+            utterance = next(one for one in self._utterances if one.ticket is ticket)
+            utterance.begin(self._decoder)
+            self._leave_slot_if_decoded(utterance)
+
+    def _step(self) -> None:
+        by_slot = {utterance.ticket.slot: utterance for utterance in self._utterances}
+        tickets = self._scheduler.steppable(utterance.ticket for utterance in self._utterances)
+        slots = [ticket.slot for ticket in tickets if ticket.slot is not None]
+        if not slots:
+            return
+        for slot, code in zip(slots, self._decoder.step(slots), strict=True):
+            by_slot[slot].take(code, self._decoder)
+            self._leave_slot_if_decoded(by_slot[slot])
+
+    def _speak(self) -> None:
+        by_ticket = {utterance.ticket.number: utterance for utterance in self._utterances}
+        due = self._scheduler.speakable(utterance.ticket for utterance in self._utterances)
+        batch = self._decoder.batch_size
+        chunks = [by_ticket[ticket.number].next_chunk(self._decoder, batch) for ticket in due]
+        windows = [chunk.window for chunk in chunks if chunk.window is not None]
+        spoken = iter(self._vocoder.speak(windows))
+        for chunk in chunks:
+            samples = None if chunk.window is None else next(spoken).numpy()
+            chunk.utterance.speak(samples, is_last=chunk.is_last)
+            if chunk.is_last:
+                self._drop(chunk.utterance)
+
+    def _leave_slot_if_decoded(self, utterance: Utterance) -> None:
+        if utterance.is_decoded:
+            self._scheduler.leave(utterance.ticket)
+
+    def _drop(self, utterance: Utterance) -> None:
+        """Forgets a request and takes its slot back."""
+        if utterance.ticket.slot is not None:
+            self._decoder.end(utterance.ticket.slot)
+        self._scheduler.leave(utterance.ticket)
+        self._utterances.remove(utterance)
+        with self._changed:
+            self._open -= 1
