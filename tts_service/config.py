@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "ToneSettings",
     "UploadSettings",
+    "XttsSettings",
     "describe_settings",
     "load_settings",
 ]
@@ -43,6 +44,7 @@ _FOREIGN_ENV = re.compile(
 )
 
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}")
 
 
@@ -84,6 +86,44 @@ class ToneSettings(_Group):
         return {"real_time_factor": str(self.real_time_factor)}
 
 
+class XttsSettings(_Group):
+    """The engine `xtts`."""
+
+    checkpoint_dir: Path | None = Field(
+        None, description="folder of the model; none: DATA_DIR/models/xtts-v2"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, or cuda:N for one of several GPUs")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto, float32 or bfloat16"
+    )
+    slots: int = Field(16, ge=1, le=256, description="sentences that are decoded at once")
+    waiting_limit: int = Field(
+        64, ge=0, le=4096, description="sentences that may wait for a slot; others are refused"
+    )
+    run_ahead_s: float = Field(
+        20.0, ge=1.0, le=600.0, description="audio that a sentence may be ahead of its reader"
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, value: str) -> str:
+        if _DEVICE.fullmatch(value) is None:
+            raise ValueError("is auto, cpu, cuda or cuda:N")
+        return value
+
+    def options(self, data_dir: Path) -> dict[str, str]:
+        """As the worker's options."""
+        checkpoint_dir = self.checkpoint_dir or data_dir / "models" / "xtts-v2"
+        return {
+            "checkpoint_dir": str(checkpoint_dir.absolute()),
+            "device": self.device,
+            "precision": self.precision,
+            "slots": str(self.slots),
+            "waiting_limit": str(self.waiting_limit),
+            "run_ahead_s": str(self.run_ahead_s),
+        }
+
+
 class UploadSettings(_Group):
     """Uploads of voices."""
 
@@ -122,7 +162,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("data"), description="folder for all that the server keeps; made if it is missing"
     )
-    engines: Annotated[tuple[Literal["piper", "tone"], ...], NoDecode] = Field(
+    engines: Annotated[tuple[Literal["piper", "tone", "xtts"], ...], NoDecode] = Field(
         ("piper",), min_length=1, description="engines to start, the preferred first"
     )
     default_voice: str = Field(
@@ -155,6 +195,7 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
+    xtts: XttsSettings = XttsSettings()
 
     @field_validator("listen")
     @classmethod
@@ -183,8 +224,13 @@ class Settings(BaseSettings):
 
     def engine_options(self, engine: str) -> dict[str, str]:
         """The options that the worker of this engine is started with."""
-        group: PiperSettings | ToneSettings = getattr(self, engine)
-        return group.options()
+        match engine:
+            case "xtts":
+                return self.xtts.options(self.data_dir)
+            case "tone":
+                return self.tone.options()
+            case _:
+                return self.piper.options()
 
 
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:

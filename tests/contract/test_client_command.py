@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 
+from protos.tts.v1 import tts_pb2 as pb
 from tests.contract.client_command import tts
 from tests.contract.client_server import (
     ScriptedServer,
@@ -66,6 +67,27 @@ def test_every_option_reaches_the_request(server: ScriptedServer, tmp_path: Path
     assert request.prosody.speed == 1.25
 
 
+def test_a_mix_and_a_seed_reach_the_request_and_the_seed_is_told(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    header = header_event()
+    header.header.seed = 42
+    server.script = lambda _call, _context: [header, *whole_stream([b"one"])[1:]]
+    path = tmp_path / "a.mp3"
+    options = "--mix ada=0.7 --mix many:bob=3 --seed 42 --temperature 0".split()
+
+    result = tts(server, "say", "Hi", "-o", str(path), *options)
+
+    assert result.exit_code == 0, result.output
+    request = server.calls[0].request
+    assert [(share.voice, share.weight) for share in request.voice_mix] == [
+        ("ada", 0.7),
+        ("many:bob", 3.0),
+    ]
+    assert request.sampling == pb.Sampling(seed=42, temperature=0.0)
+    assert result.stderr.endswith(", seed 42\n")
+
+
 @pytest.mark.parametrize("how", [[], ["-"], ["-f", "-"]])
 def test_the_text_may_come_from_a_pipe(
     server: ScriptedServer, tmp_path: Path, how: list[str]
@@ -92,6 +114,10 @@ def test_the_text_may_come_from_a_file(server: ScriptedServer, tmp_path: Path) -
         (["say", "a", "-f", "-", "-o", "x.mp3"], 2, "not both"),
         (["say", "a", "--rate", "2.5"], 2, "24000 or 24k"),
         (["say", "a", "--bitrate", "-5k"], 2, "24000 or 24k"),
+        (["say", "a", "--mix", "ada"], 2, "'ada' is not ID=WEIGHT"),
+        (["say", "a", "--mix", "ada=-1"], 2, "with a weight above 0"),
+        (["say", "a", "--mix", "ada=nan"], 2, "with a weight above 0"),
+        (["say", "a", "--mix", "ada=1", "--mix", "ada=2"], 2, "names a voice twice"),
         (["say", "a", "--format", "mp4"], 2, "'mp3', 'wav', 'opus'"),
         (["say", "a", "-o", "nameless"], 2, "--format: the name 'nameless' does not tell"),
         (["say", "a\udc80", "-o", "x.mp3"], 2, "TEXT: character 1 is a lone surrogate"),
@@ -143,6 +169,21 @@ def test_bytes_that_are_no_text_are_refused(server: ScriptedServer, tmp_path: Pa
             ],
             2,
             "Error: --speed: must be 0.5 to 2\n",
+        ),
+        (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            [
+                BadRequest(
+                    field_violations=[
+                        BadRequest.FieldViolation(
+                            field="voice_mix[1].voice", description="is unknown"
+                        ),
+                        BadRequest.FieldViolation(field="sampling", description="can't be had"),
+                    ]
+                )
+            ],
+            2,
+            "Error: --mix 2 (voice): is unknown\n--seed and --temperature: can't be had\n",
         ),
         (
             grpc.StatusCode.NOT_FOUND,

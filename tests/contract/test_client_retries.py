@@ -105,15 +105,28 @@ def test_a_negative_pushback_forbids_the_retry(
     assert len(server.calls) == 1
 
 
-def test_overload_is_not_retried_even_with_a_pushback(
+def test_overload_is_retried_when_the_server_says_so(
     server: ScriptedServer, face: Callable[..., Face]
 ) -> None:
-    fails_first(server, 1, grpc.StatusCode.RESOURCE_EXHAUSTED, pushback_ms=10)
+    fails_first(server, 1, grpc.StatusCode.RESOURCE_EXHAUSTED, pushback_ms=400)
+    begun = time.monotonic()
+
+    face(server.address, retry=QUICK).speak("Hello")
+
+    assert len(server.calls) == 2
+    assert time.monotonic() - begun >= 0.4
+
+
+@pytest.mark.parametrize(("pushback_ms", "attempts"), [(10, QUICK.max_attempts), (-1, 1)])
+def test_overload_that_lasts_is_told(
+    server: ScriptedServer, face: Callable[..., Face], pushback_ms: int, attempts: int
+) -> None:
+    fails_first(server, 100, grpc.StatusCode.RESOURCE_EXHAUSTED, pushback_ms=pushback_ms)
 
     with pytest.raises(Overloaded) as caught:
         face(server.address, retry=QUICK).speak("Hello")
 
-    assert len(server.calls) == 1
+    assert len(server.calls) == attempts
     assert caught.value.retry_after_s == 1.5
 
 

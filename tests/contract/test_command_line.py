@@ -54,6 +54,7 @@ def test_the_front_loads_neither_torch_nor_onnxruntime(tone_server: ServerProces
 def test_all_settings_are_listed() -> None:
     listing = _run("settings").stdout
     assert "piper.voices_dir" in listing
+    assert "xtts.checkpoint_dir" in listing
     assert "max_text_characters" in listing
 
 
@@ -68,6 +69,11 @@ def test_all_settings_are_listed() -> None:
         ([], {"TTS_LISEN": "x"}, ["TTS_LISEN", "TTS_LISTEN"]),
         ([], {"TTS_MAX_TEXT_CHARACTERS": "0"}, ["max_text_characters", "'0'"]),
         ([], {"TTS_PIPER__VOICES_DIR": "/nonexistent"}, ["piper", "/nonexistent"]),
+        ([], {"TTS_XTTS__DEVICE": "cuda:x"}, ["xtts.device", "cuda:x", "cuda:N"]),
+        ([], {"TTS_XTTS__PRECISION": "int8"}, ["xtts.precision", "bfloat16"]),
+        ([], {"TTS_XTTS__SLOTS": "257"}, ["xtts.slots", "256"]),
+        ([], {"TTS_XTTS__WAITING_LIMIT": "-1"}, ["xtts.waiting_limit"]),
+        ([], {"TTS_XTTS__RUN_AHEAD_S": "0.5"}, ["xtts.run_ahead_s"]),
         (["--config", "/nonexistent.toml"], {}, ["--config", "/nonexistent.toml"]),
         (["--data-dir", "/proc/no"], {}, ["data_dir", "/proc/no"]),
         (["--engine", "tone"], {"TTS_DEFAULT_VOICE": "nobody"}, ["default_voice", "nobody"]),

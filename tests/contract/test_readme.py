@@ -92,6 +92,6 @@ def test_every_setting_is_a_setting() -> None:
 
     names = {line.split()[0] for line in describe_settings()}
     page = (_ROOT / "docs" / "operating.md").read_text()
-    mentioned = set(re.findall(r"`((?:piper\.)?[a-z]+_[a-z_]+)`", page))
+    mentioned = set(re.findall(r"`((?:(?:piper|xtts)\.)?[a-z]+_[a-z_]+)`", page))
     assert mentioned
     assert mentioned <= names

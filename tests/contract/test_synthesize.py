@@ -11,6 +11,8 @@ import pytest
 from protos.tts.v1 import tts_pb2
 from tests.server_process import ServerProcess
 from tests.speech import Speech, details_of, speak
+from tts_service.engines.base import RenderJob, VoiceShare
+from tts_service.engines.tone import ToneEngine
 
 
 def test_a_sentence_becomes_a_header_audio_and_a_summary(speech_server: ServerProcess) -> None:
@@ -115,17 +117,38 @@ def _without_serials(speech: Speech) -> bytes:
 
 def test_the_samples_are_the_engines_own(tone_server: ServerProcess) -> None:
     """What the caller decodes is what the engine computed, to the sample."""
-    from tts_service.engines.base import RenderJob
-    from tts_service.engines.tone import ToneEngine
-
-    text = "Exactly these samples"
-    render = ToneEngine().render(RenderJob(text, "tone-low", "en"))
-    expected = np.concatenate([chunk.samples for chunk in render])
+    job = RenderJob("Exactly these samples", "tone-low", "en")
     with tone_server.stub() as stub:
-        speech = speak(stub, text=text, voice="tone-low", encoding="PCM_S16LE")
+        speech = speak(stub, text=job.text, voice="tone-low", encoding="PCM_S16LE")
+    _assert_is_rendered_from(job, speech)
+
+
+def _assert_is_rendered_from(job: RenderJob, speech: Speech) -> None:
+    expected = np.concatenate([chunk.samples for chunk in ToneEngine().render(job)])
     received = np.frombuffer(speech.data, "<i2")
     assert len(received) == len(expected)
     assert np.abs(received / 32768 - expected).max() <= 0.5 / 32768 + 1e-9
+
+
+def _mix(*shares: tuple[str, float]) -> list[tts_pb2.VoiceShare]:
+    return [tts_pb2.VoiceShare(voice=voice, weight=weight) for voice, weight in shares]
+
+
+def test_a_mix_is_spoken_by_its_weights(tone_server: ServerProcess) -> None:
+    mix = _mix(("tone-high", 3.0), ("tone-low", 1.0))
+    with tone_server.stub() as stub:
+        speech = speak(stub, text="Somewhere between", voice_mix=mix, encoding="PCM_S16LE")
+    shares = (VoiceShare("tone-high", b"", 0.75), VoiceShare("tone-low", b"", 0.25))
+    _assert_is_rendered_from(RenderJob("Somewhere between", "", "en", mix=shares), speech)
+    assert (speech.header.voice, speech.header.engine) == ("", "tone")
+    assert list(speech.header.voice_mix) == mix
+
+
+def test_an_engine_that_doesnt_sample_has_no_seed(tone_server: ServerProcess) -> None:
+    with tone_server.stub() as stub:
+        header = speak(stub, text="As ever").header
+    assert not header.HasField("seed")
+    assert list(header.voice_mix) == []
 
 
 _REFUSED = [
@@ -163,6 +186,17 @@ _REFUSED = [
         "format.bitrate_bps",
     ),
     ({"text": "hi", "format": tts_pb2.AudioFormat(frame_ms=5_000)}, "format.frame_ms"),
+    ({"text": "hi", "sampling": tts_pb2.Sampling(seed=0)}, "sampling"),
+    ({"text": "hi", "voice_mix": _mix(("tone-low", 1.0))}, "voice_mix"),
+    ({"text": "hi", "voice_mix": _mix(("tone-low", 1.0), ("nobody", 1.0))}, "voice_mix[1].voice"),
+    (
+        {"text": "hi", "voice_mix": _mix(("tone-low", 1.0), ("tone-high", 0.0))},
+        "voice_mix[1].weight",
+    ),
+    (
+        {"text": "hi", "style": "sad", "voice_mix": _mix(("tone-low", 1.0), ("tone-high", 1.0))},
+        "style",
+    ),
 ]
 
 
@@ -195,7 +229,14 @@ def test_lone_surrogates_are_refused_by_name(tone_server: ServerProcess) -> None
     surrogate = b"\xed\xa0\x80"
     text = b"\x0a" + bytes([len(surrogate)]) + surrogate
     voice = b"\x22" + bytes([len(surrogate)]) + surrogate
-    for body, path in ((text, "text"), (b"\x0a\x02hi" + voice, "voice"), (b"\xff\xff", "")):
+    part = b"\x72\x05\x0a" + bytes([len(surrogate)]) + surrogate
+    second_part = b"\x72\x03\x0a\x01a" + part
+    for body, path in (
+        (text, "text"),
+        (b"\x0a\x02hi" + voice, "voice"),
+        (b"\x0a\x02hi" + second_part, "voice_mix[1].voice"),
+        (b"\xff\xff", ""),
+    ):
         with grpc.insecure_channel(tone_server.address) as channel:
             call = channel.unary_stream("/tts.v1.TextToSpeech/Synthesize")
             with pytest.raises(grpc.RpcError) as caught:

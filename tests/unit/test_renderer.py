@@ -1,36 +1,50 @@
-"""What the renderer does when workers are lost, on a fleet of stand-ins."""
+"""What the renderer asks of workers, and what it does when they are lost or busy."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from audio_codec import Encoding, resolve_format
-from tts_service.errors import EngineUnavailable
-from tts_service.fleet import Fleet, RenderStream, SegmentAudio
-from tts_service.synthesis import SynthesisRequest, resolve_request
+from tts_service.errors import EngineUnavailable, Overloaded
+from tts_service.fleet import Fleet, RenderStream, SegmentAudio, SegmentJob, Speaker
+from tts_service.sampling import Sampling
+from tts_service.synthesis import SynthesisRequest, VoiceShare, resolve_request
+from tts_service.synthesis.plan import SENTENCE_PAUSE_MS
 from tts_service.synthesis.renderer import render_utterance
-from tts_service.voices import Catalog, Embeddings, Voice
+from tts_service.voices import Catalog, Embeddings, EngineTraits, Voice
+from voice_store import StoredVoice
 
 _RATE_HZ = 24_000
+_CHUNK = _RATE_HZ // 20
 
 
 class _Connection:
-    """Says so many chunks of 50 ms, then loses its worker or ends."""
+    """Says so many chunks of 50 ms, then loses its worker or ends.
 
-    def __init__(self, chunks: int, *, is_lost: bool) -> None:
+    Args:
+        busy: the calls that it refuses, counted from 0.
+    """
+
+    def __init__(self, chunks: int, *, is_lost: bool = False, busy: tuple[int, ...] = ()) -> None:
+        self.jobs: list[SegmentJob] = []
         self._chunks = chunks
         self._is_lost = is_lost
+        self._busy = busy
 
     @asynccontextmanager
-    async def render(self, *, text: str, **_: Any) -> AsyncIterator[RenderStream]:
-        yield RenderStream(_RATE_HZ, None, self._audio(len(text)))
+    async def render(self, job: SegmentJob, **_: Any) -> AsyncIterator[RenderStream]:
+        self.jobs.append(job)
+        if len(self.jobs) - 1 in self._busy:
+            raise Overloaded("is busy", reason="ENGINE_BUSY", retry_after_ms=20)
+        yield RenderStream(_RATE_HZ, None, self._audio(len(job.text)))
 
     async def _audio(self, characters: int) -> AsyncIterator[SegmentAudio]:
         for _ in range(self._chunks):
-            yield SegmentAudio(np.ones(_RATE_HZ // 20, np.float32), 0, characters)
+            yield SegmentAudio(np.ones(_CHUNK, np.float32), 0, characters)
         if self._is_lost:
             raise EngineUnavailable("stand-in", "is lost", reason="WORKER_LOST")
 
@@ -49,11 +63,37 @@ class _Fleet:
         )
 
 
-async def _samples(fleet: _Fleet, text: str = "One sentence.") -> int:
-    voice = Voice("v", "V", "stand-in", "v", ("en",), _RATE_HZ, "f", 100, True)
+class _Embeddings:
+    """Says which voice in which style it was asked for."""
+
+    async def get(self, voice: Voice, style: str) -> bytes:
+        return f"{voice.id} {style}".encode()
+
+
+_TRAITS = EngineTraits("f", 100, can_sample=True, can_mix=True, mix_sample_rate_hz=_RATE_HZ)
+_STORED = StoredVoice(
+    id="anna",
+    display_name="Anna",
+    language="en",
+    styles=("glad", "sad"),
+    create_time=datetime(2026, 1, 1, tzinfo=UTC),
+    request_id="",
+    consent=None,
+    quality=(),
+    content_fingerprint="c",
+)
+_CATALOG = Catalog(
+    [
+        Voice("v", "V", "stand-in", "own", ("en",), _RATE_HZ, "f", _TRAITS),
+        Voice("anna", "Anna", "stand-in", "", ("en",), _RATE_HZ, "f", _TRAITS, _STORED),
+    ]
+)
+
+
+async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -> int:
     utterance = resolve_request(
-        SynthesisRequest(text, encoding=Encoding.WAV),
-        Catalog([voice]),
+        SynthesisRequest(text, encoding=Encoding.WAV, **request),
+        _CATALOG,
         default_voice="v",
         max_text_characters=1000,
     )
@@ -64,7 +104,7 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.") -> int:
             async for pcm in render_utterance(
                 utterance,
                 cast(Fleet, fleet),
-                cast(Embeddings, None),
+                cast(Embeddings, _Embeddings()),
                 request_id="r",
                 deadline_s=None,
                 engine_wait_s=1.0,
@@ -75,8 +115,8 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.") -> int:
 
 
 async def test_a_worker_lost_before_its_first_sound_is_replaced() -> None:
-    fleet = _Fleet(_Connection(0, is_lost=True), _Connection(3, is_lost=False))
-    assert await _samples(fleet) == 3 * _RATE_HZ // 20
+    fleet = _Fleet(_Connection(0, is_lost=True), _Connection(3))
+    assert await _samples(fleet) == 3 * _CHUNK
 
 
 async def test_a_text_that_ends_two_workers_is_given_up() -> None:
@@ -89,8 +129,45 @@ async def test_a_text_that_ends_two_workers_is_given_up() -> None:
 
 
 async def test_nothing_is_spoken_twice() -> None:
-    fleet = _Fleet(_Connection(2, is_lost=True), _Connection(3, is_lost=False))
+    fleet = _Fleet(_Connection(2, is_lost=True), _Connection(3))
     with pytest.raises(EngineUnavailable) as caught:
         await _samples(fleet)
     assert caught.value.reason == "WORKER_LOST"
     assert len(fleet.connections) == 1
+
+
+async def test_a_busy_engine_refuses_a_caller_who_hears_nothing_yet() -> None:
+    connection = _Connection(1, busy=(0,))
+    with pytest.raises(Overloaded):
+        await _samples(_Fleet(connection))
+    assert len(connection.jobs) == 1
+
+
+async def test_a_busy_engine_doesnt_break_off_what_is_being_heard() -> None:
+    connection = _Connection(1, busy=(1, 2))
+    pause = round(_RATE_HZ * SENTENCE_PAUSE_MS / 1000)
+    assert await _samples(_Fleet(connection), "One here. Two there.") == 2 * _CHUNK + pause
+    assert [job.text for job in connection.jobs] == ["One here.", *["Two there."] * 3]
+
+
+async def test_only_the_first_segment_is_urgent_and_all_are_drawn_alike() -> None:
+    connection = _Connection(1)
+    text = "One here. Two there. And three."
+    await _samples(_Fleet(connection), text, sampling=Sampling(top_k=7, seed=5))
+    assert [job.look_ahead for job in connection.jobs] == [False, True, True]
+    assert {job.sampling for job in connection.jobs} == {Sampling(top_k=7, seed=5)}
+    assert {job.speakers for job in connection.jobs} == {(Speaker("own"),)}
+
+
+async def test_an_uploaded_voice_speaks_by_its_embedding() -> None:
+    connection = _Connection(1)
+    await _samples(_Fleet(connection), voice="anna", style="sad")
+    assert [job.speakers for job in connection.jobs] == [(Speaker("", b"anna sad"),)]
+
+
+async def test_a_mix_is_made_of_voices_and_embeddings_of_finite_weight() -> None:
+    connection = _Connection(1)
+    mix = (VoiceShare("anna", 1.5e308), VoiceShare("v", 0.75e308))
+    await _samples(_Fleet(connection), voice_mix=mix)
+    (job,) = connection.jobs
+    assert job.speakers == (Speaker("", b"anna glad", 1.0), Speaker("own", b"", 0.5))

@@ -11,7 +11,8 @@ from voice_store import StyleQuality
 
 from ..errors import InvalidRequest, Violation
 from ..fleet import EngineState, Supervisor
-from ..synthesis import Event, Frame, Header, Summary, SynthesisRequest
+from ..sampling import Sampling
+from ..synthesis import Event, Frame, Header, Summary, SynthesisRequest, VoiceShare
 from ..voices import ConsentClaim, RecordingStart, UploadPart, Voice, VoiceMetadata
 
 __all__ = [
@@ -63,6 +64,8 @@ def synthesis_request(message: tts_pb2.SynthesizeRequest) -> SynthesisRequest:
         frame_ms=message.format.frame_ms,
         speed=prosody.speed if prosody.HasField("speed") else None,
         style=message.style,
+        sampling=Sampling(**{field.name: value for field, value in message.sampling.ListFields()}),
+        voice_mix=tuple(VoiceShare(share.voice, share.weight) for share in message.voice_mix),
     )
 
 
@@ -138,6 +141,10 @@ def _header(header: Header) -> tts_pb2.SynthesisHeader:
         language=header.language,
         format=_audio_format(header.audio_format),
         content_type=FORMATS[header.audio_format.encoding].content_type,
+        seed=header.seed,
+        voice_mix=[
+            tts_pb2.VoiceShare(voice=part.voice.id, weight=part.weight) for part in header.mix
+        ],
     )
 
 

@@ -58,15 +58,15 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
     ) -> AsyncIterator[tts_pb2.SynthesizeResponse]:
         """See the contract."""
         asked = convert.synthesis_request(request)
-        default_voice = "" if asked.voice else await self._default_voice()
+        default_voice = "" if asked.voice_ids else await self._default_voice()
         utterance = resolve_request(
             asked,
-            await self._catalog_with(asked.voice or default_voice),
+            await self._catalog_with(*(asked.voice_ids or (default_voice,))),
             default_voice=default_voice,
             max_text_characters=self._settings.max_text_characters,
         )
         structlog.contextvars.bind_contextvars(
-            voice=utterance.voice.id,
+            voice="+".join(part.voice.id for part in utterance.parts),
             encoding=utterance.audio_format.encoding.value,
             characters=utterance.character_count,
         )
@@ -158,9 +158,9 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
             ),
         )
 
-    async def _catalog_with(self, voice_id: str) -> Catalog:
-        """The catalog, after waiting for the engines that may yet bring the voice."""
-        if voice_id not in self._directory.catalog:
+    async def _catalog_with(self, *voice_ids: str) -> Catalog:
+        """The catalog, after waiting for the engines that may yet bring the voices."""
+        if any(voice_id not in self._directory.catalog for voice_id in voice_ids):
             await self._fleet.wait_until_described(self._settings.engine_wait_s)
         return self._directory.catalog
 
@@ -172,11 +172,11 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         return self._known_default_voice()
 
     def _known_default_voice(self) -> str:
-        """The configured one, else the first voice of the first engine; "" if none is known."""
+        """The configured one, else the first voice of the first engine; "" if there is none."""
         if self._settings.default_voice:
             return self._settings.default_voice
         description = self._fleet.engines[0].description
-        return "" if description is None else description.voices[0].id
+        return description.voices[0].id if description and description.voices else ""
 
 
 def _required_voice(voice_id: str) -> str:

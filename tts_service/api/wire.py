@@ -5,6 +5,7 @@ call boundary answers with INVALID_ARGUMENT and the field at fault. In practice 
 string that isn't UTF-8, such as one with lone surrogates.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,11 +50,15 @@ def _find_bad_string(descriptor: Any, data: bytes, prefix: str) -> str | None:
         raw.ParseFromString(data)
     except DecodeError:
         return None
+    seen: Counter[int] = Counter()
     for field in unknown_fields.UnknownFieldSet(raw):
         known: FieldDescriptor | None = descriptor.fields_by_number.get(field.field_number)
         if known is None or field.wire_type != _LENGTH_DELIMITED:
             continue
         path = f"{prefix}{known.name}"
+        if known.is_repeated:
+            path += f"[{seen[known.number]}]"
+            seen[known.number] += 1
         if known.type == FieldDescriptor.TYPE_STRING and not _is_utf8(field.data):
             return path
         if known.message_type is not None:

@@ -5,8 +5,8 @@ there is a callable that takes the engine's options as keyword strings and retur
 warm `Engine`; it raises `OptionError` for an option it doesn't know or can't use.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -14,18 +14,24 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sampling import Sampling
+
 __all__ = [
     "Ability",
     "CloningEngine",
     "EmbeddingError",
     "Engine",
+    "EngineBusyError",
     "EngineDescription",
     "EngineVoice",
+    "NotPossibleError",
     "OptionError",
     "PcmChunk",
     "Render",
     "RenderJob",
+    "Sampling",
     "UnknownVoiceError",
+    "VoiceShare",
     "find_engine",
 ]
 
@@ -44,11 +50,21 @@ class EmbeddingError(ValueError):
     """An embedding is not one that this model made."""
 
 
+class EngineBusyError(RuntimeError):
+    """As many renders are open as the engine takes."""
+
+
+class NotPossibleError(RuntimeError):
+    """This installation of the engine can't do it; the text is meant for the caller."""
+
+
 class Ability(StrEnum):
     """What an engine can honour beyond text, voice and language."""
 
     SPEED = "speed"
     CLONE = "clone"
+    SAMPLING = "sampling"
+    MIX = "mix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +94,13 @@ class EngineDescription:
         max_segment_characters: longest text of one render, in Unicode code points.
         max_concurrent_renders: renders that make progress at the same time.
         clone_languages: BCP-47 tags that cloned voices speak; empty without `Ability.CLONE`.
-        clone_sample_rate_hz: rate of the PCM of cloned voices; 0 without `Ability.CLONE`.
+        clone_sample_rate_hz: rate of the PCM of cloned voices and mixes; 0 without
+            `Ability.CLONE` and `Ability.MIX`.
+        segment_characters_by_language: overrides `max_segment_characters` for these BCP-47
+            tags.
+        max_open_renders: renders that may be open at once, those that wait within the engine
+            for their turn included; `render` refuses the next one. 0: it refuses none, and
+            pulls of more than `max_concurrent_renders` wait outside of the engine.
     """
 
     name: str
@@ -89,6 +111,23 @@ class EngineDescription:
     abilities: frozenset[Ability]
     clone_languages: tuple[str, ...] = ()
     clone_sample_rate_hz: int = 0
+    segment_characters_by_language: Mapping[str, int] = field(default_factory=dict)
+    max_open_renders: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceShare:
+    """One part of a mix of voices, for an engine with `Ability.MIX`.
+
+    Attributes:
+        voice: one of the engine's; ignored if there is an `embedding`.
+        embedding: what `CloningEngine.embed` returned, or empty.
+        weight: above 0; what counts is its share in the sum of all weights.
+    """
+
+    voice: str
+    embedding: bytes
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +135,14 @@ class RenderJob:
     """One segment of text to speak.
 
     Attributes:
-        voice: one of the engine's; ignored if there is an `embedding`.
+        voice: one of the engine's; ignored if there is an `embedding` or a `mix`.
         speed: factor on the speaking rate; 1.0 is the voice's own.
         embedding: what `CloningEngine.embed` returned, to speak with that voice.
+        mix: the voices to speak with a weighted mix of; if not empty, `voice` and
+            `embedding` are ignored.
+        sampling: only for an engine with `Ability.SAMPLING`.
+        look_ahead: the listener still hears something earlier, so that this render may wait
+            behind those whose listeners hear nothing yet.
     """
 
     text: str
@@ -106,6 +150,9 @@ class RenderJob:
     language: str
     speed: float = 1.0
     embedding: bytes = b""
+    mix: tuple[VoiceShare, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    look_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +198,11 @@ class Engine(Protocol):
         """Begins a render; cheap, the work is done by the iteration.
 
         Raises:
-            UnknownVoiceError: the engine has no such voice.
-            EmbeddingError: the embedding is not this model's.
+            UnknownVoiceError: the engine has no such voice, or not one of the mix.
+            EmbeddingError: an embedding is not this model's.
+            EngineBusyError: as many renders are open as the engine takes.
+            NotPossibleError: something that the job needs is missing in this installation,
+                such as the text package of its language.
         """
         ...
 

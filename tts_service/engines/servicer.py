@@ -1,8 +1,9 @@
 """`engine.v1.Engine` on top of an `Engine`: proto to domain, and threads to asyncio.
 
 A render is pulled, one chunk at a time, on a pool of as many threads as the engine renders
-at once. So nothing is computed that nobody reads, callers of a busy engine take turns chunk
-by chunk, and there is no queue to bound.
+at once, or, if it lets renders wait for their turn, has open at once. So nothing is computed
+that nobody reads, callers of a busy engine take turns chunk by chunk, and there is no queue
+to bound.
 """
 
 import asyncio
@@ -16,15 +17,20 @@ import structlog
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
 from ..pcm import decode_samples
+from ..sampling import Sampling
 from .base import (
     Ability,
     CloningEngine,
     EmbeddingError,
     Engine,
+    EngineBusyError,
+    EngineDescription,
+    NotPossibleError,
     PcmChunk,
     Render,
     RenderJob,
     UnknownVoiceError,
+    VoiceShare,
 )
 
 __all__ = ["EngineServicer"]
@@ -39,6 +45,8 @@ _MAX_EMBED_BYTES = 2 * 60 * 48_000 * 4
 _ABILITIES = {
     Ability.SPEED: engine_pb2.ABILITY_SPEED,
     Ability.CLONE: engine_pb2.ABILITY_CLONE,
+    Ability.SAMPLING: engine_pb2.ABILITY_SAMPLING,
+    Ability.MIX: engine_pb2.ABILITY_MIX,
 }
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -54,7 +62,8 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
 
     def attach(self, engine: Engine) -> None:
         """Begins to serve `engine`, which is loaded and warm."""
-        renders = engine.describe().max_concurrent_renders
+        description = engine.describe()
+        renders = description.max_open_renders or description.max_concurrent_renders
         self._pool = ThreadPoolExecutor(renders, thread_name_prefix="render")
         self._engine = engine
 
@@ -90,6 +99,8 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             abilities=[_ABILITIES[ability] for ability in sorted(description.abilities)],
             clone_languages=description.clone_languages,
             clone_sample_rate_hz=description.clone_sample_rate_hz,
+            segment_characters_by_language=description.segment_characters_by_language,
+            max_open_renders=description.max_open_renders,
         )
 
     async def Render(
@@ -97,16 +108,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
     ) -> AsyncIterator[engine_pb2.RenderResponse]:
         """See the contract."""
         engine, pool = await self._ready(context)
-        description = engine.describe()
-        rates_hz = {voice.id: voice.sample_rate_hz for voice in description.voices}
-        rate_hz = rates_hz.get(request.voice, description.clone_sample_rate_hz)
-        job = RenderJob(
-            text=request.text,
-            voice=request.voice,
-            language=request.language,
-            speed=request.speed or 1.0,
-            embedding=request.embedding,
-        )
+        job = _job(request)
         try:
             render = engine.render(job)
         except UnknownVoiceError:
@@ -115,10 +117,14 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "the embedding is not this model's"
             )
+        except EngineBusyError:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the engine is busy")
+        except NotPossibleError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         try:
             chunk = await _next_chunk(pool, render)
             header = engine_pb2.RenderHeader(
-                sample_rate_hz=rate_hz,
+                sample_rate_hz=_sample_rate_hz(engine.describe(), job),
                 sample_format=engine_pb2.SAMPLE_FORMAT_F32LE,
                 sample_count=0 if chunk is None else render.sample_count,
             )
@@ -164,6 +170,26 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         if self._engine is not None and self._pool is not None:
             return self._engine, self._pool
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is still loading")
+
+
+def _job(request: engine_pb2.RenderRequest) -> RenderJob:
+    return RenderJob(
+        text=request.text,
+        voice=request.voice,
+        language=request.language,
+        speed=request.speed or 1.0,
+        embedding=request.embedding,
+        mix=tuple(VoiceShare(part.voice, part.embedding, part.weight) for part in request.mix),
+        sampling=Sampling(**{field.name: value for field, value in request.sampling.ListFields()}),
+        look_ahead=request.look_ahead,
+    )
+
+
+def _sample_rate_hz(description: EngineDescription, job: RenderJob) -> int:
+    if job.embedding or job.mix:
+        return description.clone_sample_rate_hz
+    rates_hz = {voice.id: voice.sample_rate_hz for voice in description.voices}
+    return rates_hz[job.voice]
 
 
 async def _next_chunk(pool: ThreadPoolExecutor, render: Render) -> PcmChunk | None:

@@ -2,12 +2,15 @@
 
 It is deterministic to the bit, so that tests of everything around an engine can compare
 samples, and it can be told to take its time, so that they can interrupt it. It clones, too:
-a recording's pitch and the colour of its sound are found again in the tones.
+a recording's pitch and the colour of its sound are found again in the tones. It mixes voices
+by the weighted means of both.
 """
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import safetensors
@@ -64,6 +67,15 @@ class Timbre:
         strengths = np.sqrt(np.asarray(bands)) + 1e-6
         return cls(max(base_hz, _PITCH_RANGE_HZ[0]), tuple(strengths / strengths.sum()))
 
+    @classmethod
+    def of_mix(cls, parts: Sequence[tuple["Timbre", float]]) -> "Timbre":
+        """The weighted means of timbres, which come with their weights."""
+        total = sum(weight for _, weight in parts)
+        shares = [weight / total for _, weight in parts]
+        bases_hz = [timbre.base_hz for timbre, _ in parts]
+        columns = zip_longest(*(timbre.harmonics for timbre, _ in parts), fillvalue=0.0)
+        return cls(_dot(shares, bases_hz), tuple(_dot(shares, column) for column in columns))
+
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
         tensors = {
@@ -84,6 +96,10 @@ class Timbre:
             return cls(float(tensors["base_hz"][0]), tuple(map(float, tensors["harmonics"])))
         except (safetensors.SafetensorError, KeyError, IndexError) as error:
             raise EmbeddingError("not an embedding of the tone engine") from error
+
+
+def _dot(weights: Sequence[float], values: Sequence[float]) -> float:
+    return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
 
 _VOICES = {"tone-low": Timbre(110.0, (1.0,)), "tone-high": Timbre(440.0, (1.0,))}
@@ -128,18 +144,20 @@ class ToneEngine:
             model_fingerprint="tone-1",
             max_segment_characters=400,
             max_concurrent_renders=32,
-            abilities=frozenset({Ability.SPEED, Ability.CLONE}),
+            abilities=frozenset({Ability.SPEED, Ability.CLONE, Ability.MIX}),
             clone_languages=_LANGUAGES,
             clone_sample_rate_hz=_SAMPLE_RATE_HZ,
         )
 
     def render(self, job: RenderJob) -> "ToneRender":
         """See `Engine.render`."""
-        if job.embedding:
-            return ToneRender(job, Timbre.from_bytes(job.embedding), self._real_time_factor)
-        if job.voice not in _VOICES:
-            raise UnknownVoiceError(job.voice)
-        return ToneRender(job, _VOICES[job.voice], self._real_time_factor)
+        if job.mix:
+            timbre = Timbre.of_mix(
+                [(_timbre(part.voice, part.embedding), part.weight) for part in job.mix]
+            )
+        else:
+            timbre = _timbre(job.voice, job.embedding)
+        return ToneRender(job, timbre, self._real_time_factor)
 
     def embed(self, samples: NDArray[np.float32], sample_rate_hz: int, language: str) -> bytes:
         """See `CloningEngine.embed`. The language makes no difference."""
@@ -148,6 +166,14 @@ class ToneEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+
+
+def _timbre(voice: str, embedding: bytes) -> Timbre:
+    if embedding:
+        return Timbre.from_bytes(embedding)
+    if voice not in _VOICES:
+        raise UnknownVoiceError(voice)
+    return _VOICES[voice]
 
 
 class ToneRender:

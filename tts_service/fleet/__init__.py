@@ -2,6 +2,7 @@
 
 from .connection import Connection, RenderStream, SegmentAudio
 from .fleet import Fleet
+from .segment_job import SegmentJob, Speaker
 from .supervisor import EngineState, Supervisor, WorkerMisconfiguredError
 from .worker_process import WorkerCommand
 
@@ -11,6 +12,8 @@ __all__ = [
     "Fleet",
     "RenderStream",
     "SegmentAudio",
+    "SegmentJob",
+    "Speaker",
     "Supervisor",
     "WorkerCommand",
     "WorkerMisconfiguredError",

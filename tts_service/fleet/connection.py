@@ -1,6 +1,7 @@
 """A channel to one worker: `engine.v1` to domain, and its statuses to our errors."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from numpy.typing import NDArray
 
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
-from ..errors import DeadlinePassed, EngineUnavailable, RenderFailed
+from ..errors import DeadlinePassed, EngineUnavailable, NotPossible, Overloaded, RenderFailed
 from ..pcm import decode_samples
+from .segment_job import SegmentJob
 
 __all__ = ["Connection", "RenderStream", "SegmentAudio"]
 
 _WARM_POLL_S = 0.02
 _EMBED_TIMEOUT_S = 120.0
 _EMBED_PIECE_BYTES = 1 << 18
+# Spread, so that those who were refused together don't come back together.
+_BUSY_RETRY_MS = (500, 1500)
 
 _CHANNEL_OPTIONS = (
     # A worker that is starting is tried again soon, not after a second and more.
@@ -104,31 +108,19 @@ class Connection:
 
     @asynccontextmanager
     async def render(
-        self,
-        *,
-        text: str,
-        voice: str,
-        language: str,
-        speed: float,
-        embedding: bytes,
-        request_id: str,
-        timeout_s: float | None,
+        self, job: SegmentJob, *, request_id: str, timeout_s: float | None
     ) -> AsyncIterator[RenderStream]:
         """Renders a segment while the context is open; entered when its header has come.
 
-        Args:
-            voice: one of the engine's; ignored if there is an `embedding`.
-            embedding: what `embed` returned; empty to speak with the engine's own voice.
-
         Raises, here and from the stream's `audio`:
             EngineUnavailable: the worker ended or can't be reached.
+            Overloaded: the engine has as many renders open as it takes.
+            NotPossible: this installation of the engine can't do it.
             DeadlinePassed: `timeout_s` passed.
             RenderFailed: the engine failed on this text.
         """
         call = self._stub.Render(
-            engine_pb2.RenderRequest(
-                text=text, voice=voice, language=language, speed=speed, embedding=embedding
-            ),
+            job.to_proto(),
             timeout=timeout_s,
             metadata=(("x-request-id", request_id),),
         )
@@ -139,7 +131,7 @@ class Connection:
                 if header.sample_rate_hz <= 0:
                     raise self._broken("no usable header")
                 known = header.sample_count if header.HasField("sample_count") else None
-                audio = self._audio(responses, header.sample_format, len(text))
+                audio = self._audio(responses, header.sample_format, len(job.text))
                 yield RenderStream(header.sample_rate_hz, known, audio)
         finally:
             call.cancel()
@@ -206,6 +198,14 @@ class Connection:
                 return DeadlinePassed()
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                 return self._lost()
+            case grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return Overloaded(
+                    f"engine {self._engine!r} has as many calls as it takes",
+                    reason="ENGINE_BUSY",
+                    retry_after_ms=random.randint(*_BUSY_RETRY_MS),
+                )
+            case grpc.StatusCode.FAILED_PRECONDITION:
+                return NotPossible(error.details() or "", reason="ENGINE_CANNOT")
             case code:
                 structlog.get_logger().error(
                     "engine failed", engine=self._engine, code=code.name, details=error.details()

@@ -1,6 +1,7 @@
 """From text to a stream of encoded audio; knows nothing of gRPC's public face."""
 
 from .events import Event, Frame, Header, Summary
+from .mix import VoicePart, VoiceShare
 from .request import (
     MAX_SPEED,
     MAX_VOICE_CHARACTERS,
@@ -22,5 +23,7 @@ __all__ = [
     "SynthesisRequest",
     "Synthesizer",
     "Utterance",
+    "VoicePart",
+    "VoiceShare",
     "resolve_request",
 ]

@@ -5,18 +5,27 @@ from dataclasses import dataclass
 from audio_codec import AudioFormat
 
 from ..voices import Voice
+from .mix import VoicePart
 
 __all__ = ["Event", "Frame", "Header", "Summary"]
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the stream is going to be."""
+    """What the stream is going to be.
+
+    Attributes:
+        voice: who speaks; for a mix a voice without an id.
+        mix: the voices that are mixed; none if one voice speaks.
+        seed: what the engine draws with; None if it doesn't sample.
+    """
 
     request_id: str
     voice: Voice
+    mix: tuple[VoicePart, ...]
     language: str
     audio_format: AudioFormat
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)

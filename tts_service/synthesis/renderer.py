@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EngineUnavailable
-from ..fleet import Connection, Fleet
+from ..errors import EngineUnavailable, Overloaded
+from ..fleet import Connection, Fleet, SegmentJob, Speaker
 from ..voices import Embeddings
+from .mix import VoicePart
 from .plan import Segment
 from .request import Utterance
 
@@ -60,7 +61,8 @@ async def render_utterance(
         engine_wait_s: how long to wait for an engine that is starting.
 
     Raises:
-        EngineUnavailable, DeadlinePassed, RenderFailed: see `Connection.render`.
+        EngineUnavailable, Overloaded, NotPossible, DeadlinePassed, RenderFailed: see
+            `Connection.render`.
     """
     rendering = _Rendering(
         utterance, fleet, embeddings, request_id, deadline_s, engine_wait_s, ahead_ms
@@ -98,32 +100,63 @@ class _Rendering:
         self._utterance = utterance
         self._fleet = fleet
         self._embeddings = embeddings
-        self._embedding = b""
         self._request_id = request_id
         self._deadline_s = deadline_s
         self._engine_wait_s = engine_wait_s
-        self._heard = False
+        self._run_count = 0
 
     async def run(self) -> None:
         """Renders all segments, one after another."""
         last: Exception | None = None
         utterance = self._utterance
         try:
-            if utterance.voice.stored is not None:
-                self._embedding = await self._embeddings.get(utterance.voice, utterance.style)
-            for segment in utterance.segments:
-                await self._render(segment)
+            speakers = await self._speakers(utterance.parts)
+            for number, segment in enumerate(utterance.segments):
+                job = SegmentJob(
+                    text=segment.text,
+                    speakers=speakers,
+                    language=utterance.language,
+                    speed=utterance.speed,
+                    sampling=utterance.sampling,
+                    look_ahead=number > 0,
+                )
+                await self._render_when_free(segment, job)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
         await self.queue.put(last)
 
-    async def _render(self, segment: Segment) -> None:
+    async def _speakers(self, parts: tuple[VoicePart, ...]) -> tuple[Speaker, ...]:
+        # The heaviest weighs 1, so that weights of any size have a finite sum.
+        heaviest = max(part.weight for part in parts)
+        speakers = []
+        for part in parts:
+            voice, embedding = part.voice, b""
+            if voice.stored is not None:
+                embedding = await self._embeddings.get(voice, part.style)
+            speakers.append(Speaker(voice.engine_voice, embedding, part.weight / heaviest))
+        return tuple(speakers)
+
+    async def _render_when_free(self, segment: Segment, job: SegmentJob) -> None:
+        before = self._run_count
+        while True:
+            try:
+                await self._render(segment, job)
+            except Overloaded as error:
+                if not before or self._run_count > before:
+                    raise
+                # What is being heard is not broken off: its caller would ask for all of it
+                # again, of an engine that has enough to do.
+                await asyncio.sleep(error.retry_after_ms / 1000)
+            else:
+                return
+
+    async def _render(self, segment: Segment, job: SegmentJob) -> None:
         engine = self._utterance.voice.engine
         connection = await self._fleet.connection(engine, self._engine_wait_s)
         try:
-            await self._render_with(connection, segment)
+            await self._render_with(connection, segment, job)
         except EngineUnavailable as error:
-            if self._heard or error.reason != "WORKER_LOST":
+            if self._run_count or error.reason != "WORKER_LOST":
                 raise
             # The worker ended at rest or with this call's first words, and nothing of the
             # call was heard yet: its successor can begin anew. Once, for it may be the text
@@ -132,21 +165,17 @@ class _Rendering:
                 engine, self._engine_wait_s, successor_of=connection
             )
             try:
-                await self._render_with(connection, segment)
+                await self._render_with(connection, segment, job)
             except EngineUnavailable as again:
                 raise EngineUnavailable(
                     engine, "lost two workers on this text", reason="WORKERS_LOST"
                 ) from again
 
-    async def _render_with(self, connection: Connection, segment: Segment) -> None:
+    async def _render_with(self, connection: Connection, segment: Segment, job: SegmentJob) -> None:
         utterance = self._utterance
         remaining_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
         async with connection.render(
-            text=segment.text,
-            voice=utterance.voice.engine_voice,
-            language=utterance.language,
-            speed=utterance.speed,
-            embedding=self._embedding,
+            job,
             request_id=self._request_id,
             timeout_s=None if remaining_s is None else max(0.0, remaining_s),
         ) as stream:
@@ -167,5 +196,5 @@ class _Rendering:
     ) -> None:
         run = rate_hz * _RUN_MS // 1000
         for start in range(0, len(samples), run):
-            self._heard = True
+            self._run_count += 1
             await self.queue.put(Pcm(samples[start : start + run], rate_hz, span, total))

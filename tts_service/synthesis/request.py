@@ -1,16 +1,19 @@
 """From what a caller asked for to what is going to be spoken: checks and defaults."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from audio_codec import AudioFormat, Encoding, FormatError, resolve_format
 from voice_store import DEFAULT_STYLE
 
-from ..errors import InvalidRequest, NotPossible, Violation
+from ..errors import InvalidRequest, NotPossible, Violation, VoiceNotFound
+from ..sampling import Sampling
 from ..text import find_forbidden_character, is_language
 from ..voices import Catalog, Voice
+from .mix import VoicePart, VoiceShare, check_mix, mixed_voice
 from .plan import Segment, plan_segments
+from .sampling import check_sampling, with_seed
 
 __all__ = [
     "MAX_SPEED",
@@ -23,9 +26,9 @@ __all__ = [
 
 MAX_VOICE_CHARACTERS = 128
 MIN_SPEED = 0.5
+MAX_SPEED = 2.0
 # Formats are checked also where the voice, and so the rate of its samples, is unknown.
 _ANY_RATE_HZ = 24_000
-MAX_SPEED = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class SynthesisRequest:
     Attributes:
         text: None if the caller sent no input at all.
         speed: factor on the speaking rate; None is the voice's own.
+        voice_mix: voices to speak with a mix of, in place of `voice`.
     """
 
     text: str | None
@@ -46,6 +50,13 @@ class SynthesisRequest:
     frame_ms: int = 0
     speed: float | None = None
     style: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    voice_mix: tuple[VoiceShare, ...] = ()
+
+    @property
+    def voice_ids(self) -> tuple[str, ...]:
+        """All voices that it names; none if it is for the default voice."""
+        return (self.voice,) if self.voice else tuple(share.voice for share in self.voice_mix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +65,25 @@ class Utterance:
 
     Attributes:
         character_count: Unicode code points of the caller's text.
-        style: of an uploaded voice; "" for one that came with an engine.
+        voice: who speaks; for a mix a voice without an id.
+        parts: that voice alone, or the voices that are mixed.
+        sampling: with a seed if the engine samples; else the default.
         segments: none if the text holds nothing that can be spoken.
     """
 
     character_count: int
     voice: Voice
+    parts: tuple[VoicePart, ...]
     language: str
     audio_format: AudioFormat
     speed: float
-    style: str
+    sampling: Sampling
     segments: tuple[Segment, ...]
+
+    @property
+    def mix(self) -> tuple[VoicePart, ...]:
+        """The voices that are mixed; none if one voice speaks."""
+        return self.parts if len(self.parts) > 1 else ()
 
 
 def resolve_request(
@@ -77,18 +96,22 @@ def resolve_request(
         VoiceNotFound: there is no such voice.
         NotPossible: no engine speaks with uploaded voices, and this is one.
     """
-    violations = list(_check(request, max_text_characters))
-    voice_id = request.voice or default_voice
-    voice = catalog.get(voice_id) if voice_id in catalog else None
-    language, audio_format = "", None
+    violations = list(_check(request, max_text_characters, default_voice))
+    mix_problems = list(check_mix(request.voice_mix, catalog)) if request.voice_mix else []
+    violations += mix_problems
+    parts = () if mix_problems else _find_parts(request, catalog, default_voice)
+    voice = _whole_voice(parts)
+    language, rate_hz = "", _ANY_RATE_HZ
     if voice is not None and voice.engine:
-        language, problems = _choose_language(request, voice)
+        language, rate_hz = _choose_language(request, voice), voice.sample_rate_hz
         named = {violation.field for violation in violations}
-        violations += [problem for problem in problems if problem.field not in named]
+        unmet = _find_unmet(request, voice, language)
+        violations += [violation for violation in unmet if violation.field not in named]
+    audio_format = None
     try:
         audio_format = resolve_format(
             request.encoding,
-            source_rate_hz=voice.sample_rate_hz if voice and voice.engine else _ANY_RATE_HZ,
+            source_rate_hz=rate_hz,
             sample_rate_hz=request.sample_rate_hz,
             bitrate_bps=request.bitrate_bps,
             frame_ms=request.frame_ms,
@@ -97,58 +120,78 @@ def resolve_request(
         violations.append(Violation(f"format.{error.field}", error.problem))
     if violations or audio_format is None:
         raise InvalidRequest(*violations)
-    voice = catalog.get(voice_id)
+    if voice is None:
+        raise VoiceNotFound(request.voice or default_voice)
     if not voice.engine:
         raise NotPossible(
-            f"voice {voice.id!r} was uploaded, and no connected engine clones voices",
+            f"voice {parts[0].voice.id!r} was uploaded, and no connected engine clones voices",
             reason="NO_CLONING_ENGINE",
         )
 
     text = request.text or ""
+    limit = voice.traits.segment_characters(language)
     return Utterance(
         character_count=len(text),
         voice=voice,
+        parts=parts,
         language=language,
         audio_format=audio_format,
         speed=1.0 if request.speed is None else request.speed,
-        style=request.style or _default_style(voice),
-        segments=plan_segments(
-            text, max_characters=voice.max_segment_characters, language=language
-        ),
+        sampling=with_seed(request.sampling) if voice.traits.can_sample else Sampling(),
+        segments=plan_segments(text, max_characters=limit, language=language),
     )
 
 
-def _choose_language(request: SynthesisRequest, voice: Voice) -> tuple[str, list[Violation]]:
-    """Finds the language to speak, and what the voice can't do of the rest."""
-    problems = []
-    language: str | None = voice.languages[0]
-    if request.language and is_language(request.language):
-        language = voice.match_language(request.language)
-        if language is None:
-            spoken = ", ".join(voice.languages)
-            problems.append(
-                Violation(
-                    "language",
-                    f"voice {voice.id!r} does not speak {request.language!r}; it speaks {spoken}",
-                )
-            )
+def _find_parts(
+    request: SynthesisRequest, catalog: Catalog, default_voice: str
+) -> tuple[VoicePart, ...]:
+    """Finds the voices that are to speak; none for one that there isn't."""
+    shares = request.voice_mix or (VoiceShare(request.voice or default_voice, 1.0),)
+    found = ((catalog.find(share.voice), share.weight) for share in shares)
+    return tuple(
+        VoicePart(voice, request.style or _default_style(voice), weight)
+        for voice, weight in found
+        if voice is not None
+    )
+
+
+def _whole_voice(parts: Sequence[VoicePart]) -> Voice | None:
+    if len(parts) > 1:
+        return mixed_voice([part.voice for part in parts])
+    return parts[0].voice if parts else None
+
+
+def _choose_language(request: SynthesisRequest, voice: Voice) -> str:
+    """Finds the language to speak; "" if the voice does not speak the one that is asked for."""
+    if not is_language(request.language):
+        return voice.languages[0]
+    return voice.match_language(request.language) or ""
+
+
+def _find_unmet(request: SynthesisRequest, voice: Voice, language: str) -> Iterator[Violation]:
+    """Finds what the voice and its engine can't do."""
+    who = f"voice {voice.id!r}" if voice.id else "the mix"
+    if not language:
+        spoken = ", ".join(voice.languages)
+        yield Violation(
+            "language", f"{who} does not speak {request.language!r}; it speaks {spoken}"
+        )
     if request.style and request.style not in voice.styles:
         known = ", ".join(voice.styles) or "none"
-        problems.append(
-            Violation("style", f"voice {voice.id!r} has no such style; it has: {known}")
-        )
-    if request.speed is not None and not voice.can_change_speed:
-        problems.append(
-            Violation("prosody.speed", f"engine {voice.engine!r} can't change the speed")
-        )
-    return language or "", problems
+        yield Violation("style", f"{who} has no such style; it has: {known}")
+    if request.speed is not None and not voice.traits.can_change_speed:
+        yield Violation("prosody.speed", f"engine {voice.engine!r} can't change the speed")
+    if request.sampling != Sampling() and not voice.traits.can_sample:
+        yield Violation("sampling", f"engine {voice.engine!r} does not sample")
 
 
 def _default_style(voice: Voice) -> str:
     return DEFAULT_STYLE if DEFAULT_STYLE in voice.styles else next(iter(voice.styles), "")
 
 
-def _check(request: SynthesisRequest, max_text_characters: int) -> Iterator[Violation]:
+def _check(
+    request: SynthesisRequest, max_text_characters: int, default_voice: str
+) -> Iterator[Violation]:
     """Finds what is wrong whatever voices there are."""
     if not request.text:
         yield Violation("text", "is required and must not be empty")
@@ -160,9 +203,15 @@ def _check(request: SynthesisRequest, max_text_characters: int) -> Iterator[Viol
     elif (forbidden := find_forbidden_character(request.text)) is not None:
         position, name = forbidden
         yield Violation("text", f"holds {name} at character {position}, which can't be spoken")
-    if len(request.voice) > MAX_VOICE_CHARACTERS:
+    if request.voice and request.voice_mix:
+        yield Violation("voice", "must be empty beside `voice_mix`")
+    elif len(request.voice) > MAX_VOICE_CHARACTERS:
         yield Violation("voice", f"is longer than {MAX_VOICE_CHARACTERS} characters, as no id is")
-    if len(request.style) > MAX_VOICE_CHARACTERS:
+    elif not (request.voice_ids or default_voice):
+        yield Violation("voice", "is required, since this server has no default voice")
+    if request.style and request.voice_mix:
+        yield Violation("style", "must be empty beside `voice_mix`")
+    elif len(request.style) > MAX_VOICE_CHARACTERS:
         yield Violation("style", f"is longer than {MAX_VOICE_CHARACTERS} characters")
     if request.language and not is_language(request.language):
         yield Violation("language", "is not a valid BCP-47 tag; write it like 'en' or 'en-US'")
@@ -170,3 +219,4 @@ def _check(request: SynthesisRequest, max_text_characters: int) -> Iterator[Viol
     if request.speed is not None and not MIN_SPEED <= request.speed <= MAX_SPEED:
         value = "NaN" if math.isnan(request.speed) else f"{request.speed:g}"
         yield Violation("prosody.speed", f"is {value}; it must be {MIN_SPEED} to {MAX_SPEED}")
+    yield from check_sampling(request.sampling)

@@ -152,7 +152,14 @@ class _Stream:
     def header(self) -> Header:
         """The first event."""
         utterance = self._utterance
-        return Header(self._request_id, utterance.voice, utterance.language, utterance.audio_format)
+        return Header(
+            request_id=self._request_id,
+            voice=utterance.voice,
+            mix=utterance.mix,
+            language=utterance.language,
+            audio_format=utterance.audio_format,
+            seed=utterance.sampling.seed,
+        )
 
     def summary(self) -> Summary:
         """The last event."""

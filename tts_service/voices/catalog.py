@@ -7,6 +7,7 @@ from voice_store import StoredVoice
 
 from ..errors import VoiceNotFound
 from ..text import parse_language
+from .traits import EngineTraits
 
 __all__ = ["Catalog", "Voice", "language_matches"]
 
@@ -21,8 +22,7 @@ class Voice:
         languages: BCP-47 tags in their usual case, the default first.
         sample_rate_hz: rate of the PCM that the engine renders; 0 without an engine.
         model_fingerprint: of the model that speaks; "" without an engine.
-        max_segment_characters: longest text that the engine takes at once.
-        can_change_speed: whether its engine honours a speed.
+        traits: of its engine; the defaults without an engine.
         stored: what was uploaded; None for a voice that came with an engine.
     """
 
@@ -33,8 +33,7 @@ class Voice:
     languages: tuple[str, ...]
     sample_rate_hz: int
     model_fingerprint: str
-    max_segment_characters: int
-    can_change_speed: bool
+    traits: EngineTraits
     stored: StoredVoice | None = None
 
     @property
@@ -84,6 +83,10 @@ class Catalog:
 
     def __contains__(self, voice_id: str) -> bool:
         return voice_id in self._by_id
+
+    def find(self, voice_id: str) -> Voice | None:
+        """Returns the voice; None if there is none of that id."""
+        return self._by_id.get(voice_id)
 
     def get(self, voice_id: str) -> Voice:
         """Returns the voice.

@@ -6,8 +6,8 @@ from protos.engine.v1 import engine_pb2
 from voice_store import StoredVoice, VoiceStore
 
 from ..fleet import Fleet, Supervisor
-from ..text import parse_language
 from .catalog import Catalog, Voice, language_matches
+from .traits import EngineTraits, usual_case
 
 __all__ = ["VoiceDirectory"]
 
@@ -48,17 +48,17 @@ class VoiceDirectory:
         for engine in self._fleet.engines:
             if (description := engine.description) is None:
                 continue
+            traits = EngineTraits.of(description)
             for voice in description.voices:
                 yield Voice(
                     id=voice.id,
                     display_name=voice.display_name,
                     engine=engine.engine,
                     engine_voice=voice.id,
-                    languages=tuple(map(_in_usual_case, voice.languages)),
+                    languages=tuple(map(usual_case, voice.languages)),
                     sample_rate_hz=voice.sample_rate_hz,
                     model_fingerprint=voice.model_fingerprint,
-                    max_segment_characters=description.max_segment_characters,
-                    can_change_speed=engine_pb2.ABILITY_SPEED in description.abilities,
+                    traits=traits,
                 )
 
 
@@ -72,14 +72,13 @@ def _uploaded_voice(stored: StoredVoice, engine: Supervisor | None) -> Voice:
             languages=(stored.language,),
             sample_rate_hz=0,
             model_fingerprint="",
-            max_segment_characters=0,
-            can_change_speed=False,
+            traits=EngineTraits(),
             stored=stored,
         )
     description = engine.description
     # A cloned voice speaks all languages of its engine, the one it was recorded in first.
     languages = sorted(
-        map(_in_usual_case, description.clone_languages),
+        map(usual_case, description.clone_languages),
         key=lambda tag: not language_matches(tag, stored.language),
     )
     return Voice(
@@ -90,15 +89,6 @@ def _uploaded_voice(stored: StoredVoice, engine: Supervisor | None) -> Voice:
         languages=tuple(languages),
         sample_rate_hz=description.clone_sample_rate_hz,
         model_fingerprint=description.model_fingerprint,
-        max_segment_characters=description.max_segment_characters,
-        can_change_speed=engine_pb2.ABILITY_SPEED in description.abilities,
+        traits=EngineTraits.of(description),
         stored=stored,
     )
-
-
-def _in_usual_case(tag: str) -> str:
-    """An engine's tag, also if it is none by the book."""
-    try:
-        return parse_language(tag)
-    except ValueError:
-        return tag

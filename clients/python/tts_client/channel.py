@@ -12,10 +12,11 @@ _MAX_ATTEMPTS = 5
 class RetryPolicy:
     """When a call is tried again, by gRPC itself (gRFC A6), or by the client for an upload.
 
-    Only UNAVAILABLE is retried, and only while nothing has been received: from the header on a
-    text is never spoken twice. Waits grow from `initial_backoff_ms` by `backoff_multiplier` up to
-    `max_backoff_ms`, with jitter. A server that sends `grpc-retry-pushback-ms` sets the wait
-    itself, or forbids the retry. The deadline of the call covers all attempts.
+    UNAVAILABLE and RESOURCE_EXHAUSTED are retried, an upload after UNAVAILABLE alone, and only
+    while nothing has been received: from the header on a text is never spoken twice. Waits grow
+    from `initial_backoff_ms` by `backoff_multiplier` up to `max_backoff_ms`, with jitter. A server
+    that sends `grpc-retry-pushback-ms` sets the wait itself, or forbids the retry. The deadline of
+    the call covers all attempts.
 
     max_attempts: how often a call is sent at the most, 1 (never again) to 5.
     """
@@ -46,7 +47,7 @@ class RetryPolicy:
                 "initialBackoff": f"{self.initial_backoff_ms / 1000:.3f}s",
                 "maxBackoff": f"{self.max_backoff_ms / 1000:.3f}s",
                 "backoffMultiplier": self.backoff_multiplier,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             }
         return json.dumps({"methodConfig": [every, upload]})
 

@@ -1,6 +1,7 @@
 """From a caller's words to the messages that ask for speech. Sends nothing."""
 
 import uuid
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import PurePath
 from typing import TypedDict, Unpack
@@ -13,7 +14,6 @@ from tts_client.voice import Consent
 # What a gRPC server takes in one message unless it is told otherwise. A text that long is refused
 # for its size before any server looks at it, and so without a field.
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
-_INT32_MAX = 2**31 - 1
 
 
 class SpeechOptions(TypedDict, total=False):
@@ -27,6 +27,15 @@ class SpeechOptions(TypedDict, total=False):
     frame_ms: desired length of one frame, 10 to 100.
     speed: factor on the speaking rate, 0.5 to 2.0.
     style: one of the voice's styles; `neutral`, or the voice's first, when left out.
+    voice_mix: weights by the ids of 2 to 8 voices of one engine, to speak with a mix of them in
+        place of `voice`. What counts is the share of each in the sum.
+
+    The rest is for engines that sample:
+    temperature: how freely they draw, 0 (always the likeliest) to 2.
+    top_k: draws among so many of the likeliest, 1 to 1000.
+    top_p: draws among the likeliest that have this share together, above 0 to 1.
+    repetition_penalty: makes what was drawn before less likely, 1 (not at all) to 50.
+    seed: 0 to 2^63-1; the `Header.seed` of a stream speaks the same request the same again.
     """
 
     voice: str
@@ -37,13 +46,20 @@ class SpeechOptions(TypedDict, total=False):
     frame_ms: int
     speed: float | None
     style: str
+    voice_mix: Mapping[str, float]
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    repetition_penalty: float | None
+    seed: int | None
 
 
 def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeRequest:
     """The request for `text`.
 
-    Raises `InvalidArgument` for what the wire cannot carry (lone surrogates, numbers beyond
-    32 bits, more than 4 MiB) and for unknown formats. All else is the server's to judge.
+    Raises `InvalidArgument` for what the wire cannot carry (lone surrogates, numbers beyond 32
+    bits, seeds beyond 64, more than 4 MiB) and for unknown formats. All else is the server's to
+    judge.
     """
     unknown = sorted(options.keys() - SpeechOptions.__annotations__.keys())
     if unknown:
@@ -56,15 +72,20 @@ def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeR
     )
     audio_format = pb.AudioFormat(
         encoding=pb.Encoding.ValueType(_encoding(options.get("format")).value),
-        sample_rate_hz=_int32("format.sample_rate_hz", options.get("sample_rate_hz", 0)),
-        bitrate_bps=_int32("format.bitrate_bps", options.get("bitrate_bps", 0)),
-        frame_ms=_int32("format.frame_ms", options.get("frame_ms", 0)),
+        sample_rate_hz=_whole("format.sample_rate_hz", options.get("sample_rate_hz", 0)),
+        bitrate_bps=_whole("format.bitrate_bps", options.get("bitrate_bps", 0)),
+        frame_ms=_whole("format.frame_ms", options.get("frame_ms", 0)),
     )
     if audio_format != pb.AudioFormat():
         request.format.CopyFrom(audio_format)
     speed = options.get("speed")
     if speed is not None:
         request.prosody.speed = speed
+    sampling = _sampling(options)
+    if sampling.ListFields():
+        request.sampling.CopyFrom(sampling)
+    for number, (voice, weight) in enumerate(options.get("voice_mix", {}).items()):
+        request.voice_mix.add(voice=_unicode(f"voice_mix[{number}].voice", voice), weight=weight)
     if request.ByteSize() > _MAX_REQUEST_BYTES:
         raise InvalidArgument.of_field("text", "too long for one message of 4 MiB")
     return request
@@ -139,6 +160,20 @@ def check_request_id(request_id: str | None) -> str:
     return request_id
 
 
+def _sampling(options: SpeechOptions) -> pb.Sampling:
+    sampling = pb.Sampling(
+        temperature=options.get("temperature"),
+        top_p=options.get("top_p"),
+        repetition_penalty=options.get("repetition_penalty"),
+    )
+    top_k, seed = options.get("top_k"), options.get("seed")
+    if top_k is not None:
+        sampling.top_k = _whole("sampling.top_k", top_k)
+    if seed is not None:
+        sampling.seed = _whole("sampling.seed", seed, bits=64)
+    return sampling
+
+
 def _encoding(wanted: Encoding | str | None) -> Encoding:
     if wanted is None:
         return Encoding.UNSPECIFIED
@@ -155,7 +190,8 @@ def _unicode(field: str, value: str) -> str:
     return value
 
 
-def _int32(field: str, value: int) -> int:
-    if not -_INT32_MAX - 1 <= value <= _INT32_MAX:
+def _whole(field: str, value: int, *, bits: int = 32) -> int:
+    end = 1 << bits - 1
+    if not -end <= value < end:
         raise InvalidArgument.of_field(field, f"{value} is out of range")
     return value

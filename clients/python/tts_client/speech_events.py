@@ -4,7 +4,8 @@ Times are milliseconds on the timeline of the audio that is returned. Characters
 points of the text as it was sent.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from protos.tts.v1 import tts_pb2 as pb
 from tts_client.encoding import ContractEnum, Encoding
@@ -31,7 +32,12 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the stream is going to be, with every default resolved."""
+    """What the stream is going to be, with every default resolved.
+
+    voice: empty for a mix.
+    seed: what the engine draws with; None if it doesn't sample.
+    voice_mix: the weights of the voices that are mixed, by their ids.
+    """
 
     request_id: str
     voice: str
@@ -40,6 +46,8 @@ class Header:
     language: str
     format: AudioFormat
     content_type: str
+    seed: int | None = None
+    voice_mix: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_proto(cls, message: pb.SynthesisHeader) -> "Header":
@@ -51,6 +59,8 @@ class Header:
             language=message.language,
             format=AudioFormat.from_proto(message.format),
             content_type=message.content_type,
+            seed=message.seed if message.HasField("seed") else None,
+            voice_mix={share.voice: share.weight for share in message.voice_mix},
         )
 
 

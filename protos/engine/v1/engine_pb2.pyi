@@ -34,6 +34,10 @@ class _AbilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ability.Value
     """Honours `RenderRequest.speed`."""
     ABILITY_CLONE: _Ability.ValueType  # 2
     """Serves `Embed`, and speaks with `RenderRequest.embedding`."""
+    ABILITY_SAMPLING: _Ability.ValueType  # 3
+    """Honours `RenderRequest.sampling`."""
+    ABILITY_MIX: _Ability.ValueType  # 4
+    """Honours `RenderRequest.mix`."""
 
 class Ability(_Ability, metaclass=_AbilityEnumTypeWrapper):
     """Something that not every engine can do."""
@@ -44,6 +48,10 @@ ABILITY_SPEED: Ability.ValueType  # 1
 """Honours `RenderRequest.speed`."""
 ABILITY_CLONE: Ability.ValueType  # 2
 """Serves `Embed`, and speaks with `RenderRequest.embedding`."""
+ABILITY_SAMPLING: Ability.ValueType  # 3
+"""Honours `RenderRequest.sampling`."""
+ABILITY_MIX: Ability.ValueType  # 4
+"""Honours `RenderRequest.mix`."""
 Global___Ability: _TypeAlias = Ability  # noqa: Y015
 
 class _SampleFormat:
@@ -93,6 +101,26 @@ class DescribeResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SegmentCharactersByLanguageEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     VOICES_FIELD_NUMBER: _builtins.int
     MODEL_FINGERPRINT_FIELD_NUMBER: _builtins.int
@@ -101,6 +129,8 @@ class DescribeResponse(_message.Message):
     ABILITIES_FIELD_NUMBER: _builtins.int
     CLONE_LANGUAGES_FIELD_NUMBER: _builtins.int
     CLONE_SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
+    SEGMENT_CHARACTERS_BY_LANGUAGE_FIELD_NUMBER: _builtins.int
+    MAX_OPEN_RENDERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, such as `piper`."""
     model_fingerprint: _builtins.str
@@ -108,9 +138,13 @@ class DescribeResponse(_message.Message):
     max_segment_characters: _builtins.int
     """Longest text that one `Render` takes, in Unicode code points."""
     max_concurrent_renders: _builtins.int
-    """Renders that the worker runs at the same time; more of them wait."""
+    """Renders that make progress at the same time; more of them wait."""
     clone_sample_rate_hz: _builtins.int
-    """Rate of the PCM of cloned voices. 0 without ABILITY_CLONE."""
+    """Rate of the PCM of cloned voices and of mixes. 0 without ABILITY_CLONE and ABILITY_MIX."""
+    max_open_renders: _builtins.int
+    """Renders that may be open at once, those that wait for their turn included; the next one is
+    refused. 0: the worker refuses none.
+    """
     @_builtins.property
     def voices(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineVoice]:
         """Voices that come with the engine."""
@@ -123,6 +157,10 @@ class DescribeResponse(_message.Message):
     def clone_languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP-47 tags of the languages that cloned voices speak. Empty without ABILITY_CLONE."""
 
+    @_builtins.property
+    def segment_characters_by_language(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Overrides `max_segment_characters` for texts in these languages, by BCP-47 tag."""
+
     def __init__(
         self,
         *,
@@ -134,10 +172,12 @@ class DescribeResponse(_message.Message):
         abilities: _abc.Iterable[Global___Ability.ValueType] | None = ...,
         clone_languages: _abc.Iterable[_builtins.str] | None = ...,
         clone_sample_rate_hz: _builtins.int = ...,
+        segment_characters_by_language: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        max_open_renders: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "clone_languages", b"clone_languages", "clone_sample_rate_hz", b"clone_sample_rate_hz", "max_concurrent_renders", b"max_concurrent_renders", "max_segment_characters", b"max_segment_characters", "model_fingerprint", b"model_fingerprint", "name", b"name", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "clone_languages", b"clone_languages", "clone_sample_rate_hz", b"clone_sample_rate_hz", "max_concurrent_renders", b"max_concurrent_renders", "max_open_renders", b"max_open_renders", "max_segment_characters", b"max_segment_characters", "model_fingerprint", b"model_fingerprint", "name", b"name", "segment_characters_by_language", b"segment_characters_by_language", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,10 +234,13 @@ class RenderRequest(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
+    MIX_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    LOOK_AHEAD_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text, at most `max_segment_characters` long."""
     voice: _builtins.str
-    """Id of one of the engine's voices. Required, unless there is an `embedding`."""
+    """Id of one of the engine's voices. Required, unless there is an `embedding` or a `mix`."""
     language: _builtins.str
     """One of the voice's languages. Required."""
     speed: _builtins.float
@@ -206,6 +249,20 @@ class RenderRequest(_message.Message):
     """What `Embed` returned, to speak with that voice instead of one of the engine's. Only for
     engines with ABILITY_CLONE, and only for the model that made it.
     """
+    look_ahead: _builtins.bool
+    """Whether the listener still hears something earlier. Such a render may wait behind those
+    whose listeners hear nothing yet.
+    """
+    @_builtins.property
+    def mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoiceShare]:
+        """Voices to speak with a mix of, instead of `voice` or `embedding`. 2 to 8, and only for
+        engines with ABILITY_MIX.
+        """
+
+    @_builtins.property
+    def sampling(self) -> Global___Sampling:
+        """How to draw. Only for engines with ABILITY_SAMPLING. Absent: the engine's defaults."""
+
     def __init__(
         self,
         *,
@@ -214,14 +271,104 @@ class RenderRequest(_message.Message):
         language: _builtins.str = ...,
         speed: _builtins.float = ...,
         embedding: _builtins.bytes = ...,
+        mix: _abc.Iterable[Global___VoiceShare] | None = ...,
+        sampling: Global___Sampling | None = ...,
+        look_ahead: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "language", b"language", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "language", b"language", "look_ahead", b"look_ahead", "mix", b"mix", "sampling", b"sampling", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenderRequest: _TypeAlias = RenderRequest  # noqa: Y015
+
+@_typing.final
+class VoiceShare(_message.Message):
+    """One part of a mix of voices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    voice: _builtins.str
+    """Id of one of the engine's voices. Required, unless there is an `embedding`."""
+    embedding: _builtins.bytes
+    """What `Embed` returned, instead of `voice`."""
+    weight: _builtins.float
+    """Above 0. What counts is its share in the sum of all weights."""
+    def __init__(
+        self,
+        *,
+        voice: _builtins.str = ...,
+        embedding: _builtins.bytes = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "voice", b"voice", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoiceShare: _TypeAlias = VoiceShare  # noqa: Y015
+
+@_typing.final
+class Sampling(_message.Message):
+    """How an engine draws from what its model finds likely. An absent field is the engine's default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    temperature: _builtins.float
+    """0 to 2. 0: the likeliest is taken always."""
+    top_k: _builtins.int
+    """Draws among so many of the likeliest, 1 to 1000."""
+    top_p: _builtins.float
+    """Draws among the likeliest that have this share of the likelihood together, above 0 to 1."""
+    repetition_penalty: _builtins.float
+    """Makes what was drawn before less likely, 1 (not at all) to 50."""
+    seed: _builtins.int
+    """Where the drawing begins, 0 to 2^63-1: the same seed speaks the same again. Absent: any."""
+    def __init__(
+        self,
+        *,
+        temperature: _builtins.float | None = ...,
+        top_k: _builtins.int | None = ...,
+        top_p: _builtins.float | None = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+
+Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
 class RenderResponse(_message.Message):

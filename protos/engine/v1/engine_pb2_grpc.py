@@ -67,6 +67,11 @@ class EngineServicer(object):
         """Renders one segment of text. The stream is one `header`, then `audio` in order. The
         render stops within one step of the model when the call is cancelled or its deadline
         passes.
+
+        NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
+        is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
+        FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
+        is meant for the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,6 +42,11 @@ class EngineStub:
     """Renders one segment of text. The stream is one `header`, then `audio` in order. The
     render stops within one step of the model when the call is cancelled or its deadline
     passes.
+
+    NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
+    is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
+    FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
+    is meant for the caller.
     """
     Embed: _grpc.StreamUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]
     """Makes of recordings what `Render` needs to speak with their voice. The stream is one
@@ -59,6 +64,11 @@ class EngineAsyncStub(EngineStub):
     """Renders one segment of text. The stream is one `header`, then `audio` in order. The
     render stops within one step of the model when the call is cancelled or its deadline
     passes.
+
+    NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
+    is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
+    FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
+    is meant for the caller.
     """
     Embed: _aio.StreamUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]  # type: ignore[assignment]
     """Makes of recordings what `Render` needs to speak with their voice. The stream is one
@@ -85,6 +95,11 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
         """Renders one segment of text. The stream is one `header`, then `audio` in order. The
         render stops within one step of the model when the call is cancelled or its deadline
         passes.
+
+        NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
+        is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
+        FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
+        is meant for the caller.
         """
 
     @_abc_1.abstractmethod

@@ -183,18 +183,24 @@ class SynthesizeRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     PROSODY_FIELD_NUMBER: _builtins.int
     STYLE_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    VOICE_MIX_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Plain text, at most `Limits.max_text_characters` long. Line breaks and tabs are
     white space; other control characters are refused.
     """
     voice: _builtins.str
-    """Id of the voice. Empty: `GetServerInfoResponse.default_voice`."""
+    """Id of the voice. Empty: `GetServerInfoResponse.default_voice`, unless there is a
+    `voice_mix`.
+    """
     language: _builtins.str
     """BCP-47 tag of the language to speak. Empty: the first language of the voice. A
     language that the voice does not speak is refused.
     """
     style: _builtins.str
-    """Style to speak in, one of `Voice.styles`. Empty: `neutral`, or the voice's first style."""
+    """Style to speak in, one of `Voice.styles`. Empty: `neutral`, or the voice's first style.
+    Refused together with `voice_mix`, whose voices speak in that default style each.
+    """
     @_builtins.property
     def format(self) -> Global___AudioFormat:
         """How to encode the audio. Absent: MP3 at the rate nearest to the voice's own."""
@@ -202,6 +208,18 @@ class SynthesizeRequest(_message.Message):
     @_builtins.property
     def prosody(self) -> Global___Prosody:
         """How to speak. Absent: as the voice was trained."""
+
+    @_builtins.property
+    def sampling(self) -> Global___Sampling:
+        """How the engine draws. Refused for engines that don't sample. Absent: the engine's defaults
+        and a seed drawn by the server.
+        """
+
+    @_builtins.property
+    def voice_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoiceShare]:
+        """Voices to speak with a mix of, instead of `voice`: 2 to 8 different ones, all of one engine
+        that can mix.
+        """
 
     def __init__(
         self,
@@ -212,16 +230,103 @@ class SynthesizeRequest(_message.Message):
         format: Global___AudioFormat | None = ...,
         prosody: Global___Prosody | None = ...,
         style: _builtins.str = ...,
+        sampling: Global___Sampling | None = ...,
+        voice_mix: _abc.Iterable[Global___VoiceShare] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "prosody", b"prosody", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "prosody", b"prosody", "sampling", b"sampling", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "language", b"language", "prosody", b"prosody", "style", b"style", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "language", b"language", "prosody", b"prosody", "sampling", b"sampling", "style", b"style", "text", b"text", "voice", b"voice", "voice_mix", b"voice_mix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
 
 Global___SynthesizeRequest: _TypeAlias = SynthesizeRequest  # noqa: Y015
+
+@_typing.final
+class Sampling(_message.Message):
+    """How an engine draws from what its model finds likely. An absent field is the engine's default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    temperature: _builtins.float
+    """How freely, 0 to 2. 0: the likeliest is taken always."""
+    top_k: _builtins.int
+    """Draws among so many of the likeliest, 1 to 1000."""
+    top_p: _builtins.float
+    """Draws among the likeliest that have this share of the likelihood together, above 0 to 1."""
+    repetition_penalty: _builtins.float
+    """Makes what was drawn before less likely, 1 (not at all) to 50."""
+    seed: _builtins.int
+    """Where the drawing begins, 0 to 2^63-1: the same seed speaks the same request the same
+    again. Absent: drawn by the server; `SynthesisHeader.seed` has it.
+    """
+    def __init__(
+        self,
+        *,
+        temperature: _builtins.float | None = ...,
+        top_k: _builtins.int | None = ...,
+        top_p: _builtins.float | None = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+
+Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
+
+@_typing.final
+class VoiceShare(_message.Message):
+    """One voice of a mix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOICE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    voice: _builtins.str
+    """Id of the voice. Required."""
+    weight: _builtins.float
+    """Above 0 and finite. What counts is its share in the sum of all weights."""
+    def __init__(
+        self,
+        *,
+        voice: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["voice", b"voice", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoiceShare: _TypeAlias = VoiceShare  # noqa: Y015
 
 @_typing.final
 class Prosody(_message.Message):
@@ -339,12 +444,14 @@ class SynthesisHeader(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    VOICE_MIX_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Id of this request: the metadata key `x-request-id` of the call if it was sent, else
     made by the server. It stands in the server's log.
     """
     voice: _builtins.str
-    """Id of the voice that speaks."""
+    """Id of the voice that speaks. Empty for a mix."""
     engine: _builtins.str
     """Engine that renders it."""
     model_fingerprint: _builtins.str
@@ -352,12 +459,20 @@ class SynthesisHeader(_message.Message):
     language: _builtins.str
     """BCP-47 tag of the language that is spoken."""
     content_type: _builtins.str
-    """Media type of the joined frames, such as `audio/mpeg`.
-    Numbers from 8 on are kept for the cache status and the seed.
+    """Media type of the joined frames, such as `audio/mpeg`."""
+    seed: _builtins.int
+    """The seed that was used, the request's or one drawn by the server. Absent if the engine
+    doesn't sample.
     """
     @_builtins.property
     def format(self) -> Global___AudioFormat:
         """The format with no field left at its default."""
+
+    @_builtins.property
+    def voice_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoiceShare]:
+        """The mix that speaks, as it was asked for. Empty for a single voice.
+        Number 8 is kept for the cache status.
+        """
 
     def __init__(
         self,
@@ -369,12 +484,16 @@ class SynthesisHeader(_message.Message):
         language: _builtins.str = ...,
         format: Global___AudioFormat | None = ...,
         content_type: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        voice_mix: _abc.Iterable[Global___VoiceShare] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "format", b"format", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "engine", b"engine", "format", b"format", "language", b"language", "model_fingerprint", b"model_fingerprint", "request_id", b"request_id", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "content_type", b"content_type", "engine", b"engine", "format", b"format", "language", b"language", "model_fingerprint", b"model_fingerprint", "request_id", b"request_id", "seed", b"seed", "voice", b"voice", "voice_mix", b"voice_mix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___SynthesisHeader: _TypeAlias = SynthesisHeader  # noqa: Y015
 

@@ -1,5 +1,7 @@
 """What a person is told when a call fails, and the exit code that a script sees."""
 
+import re
+
 import click
 
 from tts_client.errors import (
@@ -26,6 +28,10 @@ _OPTIONS = {
     "format.bitrate_bps": "--bitrate",
     "prosody.speed": "--speed",
     "style": "--style",
+    "sampling": "--seed and --temperature",
+    "sampling.seed": "--seed",
+    "sampling.temperature": "--temperature",
+    "voice_mix": "--mix",
     "recording": "FILE",
     "recording.style": "--style",
     "metadata.display_name": "--name",
@@ -36,6 +42,8 @@ _OPTIONS = {
     "metadata.consent.statement": "--consent-statement",
     "metadata.consent.attested_by": "--attested-by",
 }
+
+_MIX_FIELD = re.compile(r"voice_mix\[(\d+)\]\.(\w+)")
 
 # Limits that do not pass by waiting.
 _LASTING = {"STORAGE_FULL", "TOO_LARGE"}
@@ -66,7 +74,7 @@ def explain(error: TtsError, server: str) -> Failure:
     if isinstance(error, InvalidArgument) and error.violations:
         return Refused(
             "\n".join(
-                f"{_OPTIONS.get(violation.field, violation.field)}: {violation.description}"
+                f"{_option(violation.field)}: {violation.description}"
                 for violation in error.violations
             )
         )
@@ -85,6 +93,13 @@ def explain(error: TtsError, server: str) -> Failure:
     elif isinstance(error, StreamError):
         message = f"What came is not whole, so it was not kept: {message}."
     return Failure(message)
+
+
+def _option(field: str) -> str:
+    """The option that sets a field; for `voice_mix[1].voice` the second --mix."""
+    if match := _MIX_FIELD.fullmatch(field):
+        return f"--mix {int(match[1]) + 1} ({match[2]})"
+    return _OPTIONS.get(field, field)
 
 
 def _connection_message(error: Unavailable, server: str) -> str:

@@ -6,19 +6,28 @@ from pathlib import Path
 
 import click
 
-from tts_client.client import Client
+from tts_client.client import Client, Speech
 from tts_client.command.playback import Playback
 from tts_client.command.player import Player, find_player
 from tts_client.command.progress import Meter, progress_bar
 from tts_client.command.settings import Settings, server_option
 from tts_client.command.streams import AudioOutput, read_text
-from tts_client.command.values import Thousands
+from tts_client.command.values import Thousands, VoiceWeight
 from tts_client.command.voice_ids import complete_voice
 from tts_client.encoding import FILE_FORMAT_NAMES, Encoding
 from tts_client.partial_file import PartialFile
 from tts_client.request import SpeechOptions, for_file
 
 _DASH = Path("-")
+
+
+def _to_mix(
+    _ctx: click.Context, _param: click.Parameter, pairs: tuple[tuple[str, float], ...]
+) -> dict[str, float]:
+    mix = dict(pairs)
+    if len(mix) < len(pairs):
+        raise click.BadParameter("names a voice twice.")
+    return mix
 
 
 @click.command(
@@ -29,6 +38,7 @@ Examples:
   tts say "Good morning." -o morning.wav --play    both
   tts say -f letter.txt -o letter.opus --bitrate 24k  a text from a file
   fortune | tts say --voice en_US-joe-medium       from a pipe
+  tts say "Both of us." --mix anna=0.7 --mix ben=0.3  in a mix of two voices
   tts say "To the next." -o - | ffmpeg -i - x.m4a  to another program
 
 Without -o the speech is played by the first of ffplay, mpv, mpg123, aplay, play, paplay and afplay
@@ -67,6 +77,14 @@ no file either; that is said on stderr and is no error.
     help="Who speaks; see `tts voices`.  [default: the server's]",
 )
 @click.option(
+    "--mix",
+    type=VoiceWeight(),
+    multiple=True,
+    callback=_to_mix,
+    metavar="ID=WEIGHT",
+    help="Speak with a mix of voices; give it once for each, in place of --voice.",
+)
+@click.option(
     "--style",
     default="",
     metavar="STYLE",
@@ -82,6 +100,8 @@ no file either; that is said on stderr and is no error.
     "--bitrate", type=Thousands("bitrate"), default=0, metavar="BPS", help="Bits a second: 24k."
 )
 @click.option("--speed", type=float, metavar="X", help="0.5 is half as fast, 2 twice as fast.")
+@click.option("--seed", type=int, metavar="N", help="Speak as it was spoken with this seed before.")
+@click.option("--temperature", type=float, metavar="X", help="How freely the engine draws, 0 to 2.")
 @click.option("--play", is_flag=True, help="Play it, also when -o is given.")
 @click.option(
     "--timeout",
@@ -100,11 +120,14 @@ def say(
     output: Path | None,
     format_name: str | None,
     voice: str,
+    mix: dict[str, float],
     style: str,
     language: str,
     rate: int,
     bitrate: int,
     speed: float | None,
+    seed: int | None,
+    temperature: float | None,
     play: bool,
     timeout_s: float | None,
     quiet: bool,
@@ -113,12 +136,15 @@ def say(
     text = read_text(words, source)
     options = SpeechOptions(
         voice=voice,
+        voice_mix=mix,
         style=style,
         language=language,
         format=Encoding.parse(format_name) if format_name else None,
         sample_rate_hz=rate,
         bitrate_bps=bitrate,
         speed=speed,
+        seed=seed,
+        temperature=temperature,
     )
     options, player = _settle_format(options, output, play)
     with ExitStack() as stack:
@@ -155,11 +181,17 @@ def say(
             file.commit(speech.summary.sample_count)
         if not quiet and output is not None:
             name = "standard output" if output == _DASH else str(output)
-            click.echo(meter.report(name), err=True)
+            click.echo(_report(name, meter, speech), err=True)
         if playback is not None:
             playback.finish()
         if not quiet and output is None:
-            click.echo(meter.report("spoken"), err=True)
+            click.echo(_report("spoken", meter, speech), err=True)
+
+
+def _report(name: str, meter: Meter, speech: Speech) -> str:
+    """One line on how it went, with the seed that speaks it so again if there is one."""
+    seed = speech.header.seed
+    return meter.report(name) + ("" if seed is None else f", seed {seed}")
 
 
 def _settle_format(

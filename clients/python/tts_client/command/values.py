@@ -1,10 +1,29 @@
 """Kinds of option values."""
 
+import math
 import re
 
 import click
 
 _THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)k", re.IGNORECASE)
+
+
+class VoiceWeight(click.ParamType[tuple[str, float]]):
+    """A voice of a mix: ID=WEIGHT."""
+
+    name = "mix"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        voice, _, number = str(value).rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        if not (voice and 0.0 < weight < math.inf):
+            self.fail(f"{value!r} is not ID=WEIGHT, with a weight above 0.", param, ctx)
+        return voice, weight
 
 
 class Thousands(click.ParamType[int]):
