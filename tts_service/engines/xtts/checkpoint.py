@@ -1,7 +1,7 @@
 """A checkpoint folder in the official layout, loaded without running any code from it.
 
 Upstream builds its GPT with random weights and then fills it, which takes longer than reading the
-file. Here it is built without storage and takes the file's own tensors.
+file. Here its storage is left as it comes until the file's tensors are in it.
 """
 
 import hashlib
@@ -73,6 +73,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise OptionError(f"{folder / _CONFIG_FILE} is of XTTS v1; this engine is for v2")
     with torch.device("meta"):
         gpt = _build_gpt(arguments, tokenizer)
+    gpt.to_empty(device="cpu")
     vocoder = _build_vocoder(arguments, state)
     mel_stats = state.pop("mel_stats", torch.ones(80))
     _fill(gpt, state, "gpt.", folder)
@@ -165,14 +166,14 @@ def _fill(
 ) -> None:
     """Gives a module its tensors from the file; all of them and no others."""
     own = {
-        name.removeprefix(prefix): tensor.float()
+        name.removeprefix(prefix): tensor
         for name, tensor in state.items()
         # Upstream's inference wrapper, which old checkpoints hold, is the same weights again.
         if name.startswith(prefix) and not name.startswith("gpt.gpt_inference.")
     }
     own.pop("gpt.wte.weight", None)
     try:
-        module.load_state_dict(own, strict=True, assign=True)
+        module.load_state_dict(own, strict=True)
     except RuntimeError as error:
         raise OptionError(
             f"{folder / _MODEL_FILE} does not fit {_CONFIG_FILE}: {_first_line(error, 400)}"

@@ -96,7 +96,9 @@ class Conditioner:
     def __init__(
         self, gpt: GPT, vocoder: HifiDecoder, mel_stats: Tensor, config: XttsConfig
     ) -> None:
-        self._gpt = gpt
+        # Not the whole of it: the layers are free to go once they were copied.
+        self._encoder = gpt.conditioning_encoder
+        self._perceiver = gpt.conditioning_perceiver
         self._speaker_encoder = vocoder.speaker_encoder
         self._mel_stats = mel_stats
         self._latents_s = config.gpt_cond_len
@@ -137,13 +139,14 @@ class Conditioner:
             samples = samples[:, : _LATENTS_RATE_HZ * self._latents_s]
         pieces = torch.split(samples, _LATENTS_RATE_HZ * self._piece_s, dim=1)
         latents = [
-            self._gpt.get_style_emb(self._mel_spectrogram(piece))[0]
+            self._perceiver(self._encoder(self._mel_spectrogram(piece)).transpose(1, 2))[0]
             for piece in pieces
             if piece.shape[1] >= _LATENTS_RATE_HZ * _MIN_PIECE_S
         ]
         if not latents:
             raise ValueError(f"the recording is shorter than {_MIN_PIECE_S} s")
-        return torch.stack(latents).mean(dim=0).T.contiguous()
+        mean: Tensor = torch.stack(latents).mean(dim=0)
+        return mean
 
     def _mel_spectrogram(self, samples: Tensor) -> Tensor:
         """Returns shape (1, 80, frames)."""

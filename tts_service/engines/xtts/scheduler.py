@@ -40,7 +40,7 @@ class Ticket:
     Attributes:
         look_ahead: its listener still hears something earlier.
         heard: its first chunk is out.
-        lead_s: audio that was decoded and not yet taken by the listener.
+        lead_s: audio that was made and not yet taken by the listener.
         due: a chunk of it waits for the vocoder.
         slot: where it decodes; None while it waits and after its last code.
     """

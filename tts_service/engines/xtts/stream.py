@@ -68,9 +68,10 @@ class Stream(Render):
         return self._cancelled
 
     @property
-    def taken_samples(self) -> int:
-        """What the reader has taken so far."""
-        return self._taken_samples
+    def waiting_samples(self) -> int:
+        """What was made and the reader hasn't taken yet."""
+        with self._changed:
+            return self._made_samples - self._taken_samples
 
     def put(self, samples: NDArray[np.float32]) -> None:
         """Hands on samples of shape (n,). From the loop's thread, as the next two."""

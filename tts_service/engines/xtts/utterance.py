@@ -16,8 +16,6 @@ from .vocoder import Vocoder, Window, WindowStream
 
 __all__ = ["Chunk", "Utterance"]
 
-CODES_PER_S = 22_050 / 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -60,7 +58,6 @@ class Utterance:
         self.ticket = Ticket(look_ahead=look_ahead)
         self._prompt = Prompt(voice.latents, text, rules)
         self._max_codes = max_codes
-        self._speed = speed
         self._sample_rate_hz = vocoder.sample_rate_hz
         self._windows = WindowStream(vocoder, voice.speaker, speed)
         self._gate = TailGate(vocoder.sample_rate_hz)
@@ -101,9 +98,8 @@ class Utterance:
             self.ticket.due = True
 
     def note_lead(self) -> None:
-        """Tells the ticket how much was decoded that the listener hasn't taken."""
-        decoded_s = self._codes / CODES_PER_S / self._speed
-        self.ticket.lead_s = decoded_s - self.stream.taken_samples / self._sample_rate_hz
+        """Tells the ticket how much waits for the listener."""
+        self.ticket.lead_s = self.stream.waiting_samples / self._sample_rate_hz
 
     def next_chunk(self, decoder: Decoder, batch: int) -> Chunk:
         """Cuts the chunk that is due.

@@ -1,0 +1,245 @@
+"""Many requests in one model: none of them hears another.
+
+The codes come from random weights, which hardly ever stop: each request has a ceiling of its own.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.xtts_checkpoint import TINY, write_checkpoint
+from tts_service.engines.base import EngineBusyError, RenderJob, Sampling
+from tts_service.engines.xtts import XttsEngine
+from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
+from tts_service.engines.xtts.decoder import Decoder
+from tts_service.engines.xtts.gpt import Gpt
+from tts_service.engines.xtts.loop import DecodeLoop
+from tts_service.engines.xtts.sampling import SampleRules
+from tts_service.engines.xtts.scheduler import Scheduler
+from tts_service.engines.xtts.stream import Stream
+from tts_service.engines.xtts.utterance import Utterance
+from tts_service.engines.xtts.vocoder import Vocoder
+
+SLOTS = 4
+SCHEDULES = 1_000
+
+TEXTS = ("Hello.", "The quick brown fox jumps.", "Ja, gut so.", "Buenos días a todos.")
+LANGUAGES = ("en", "en", "de", "es")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"), TINY)
+
+
+def jobs(engine: XttsEngine, count: int) -> list[RenderJob]:
+    voices = engine.describe().voices
+    return [
+        RenderJob(
+            text=f"{TEXTS[n % 4]} {'la ' * n}",
+            voice=voices[n % 2].id,
+            language=LANGUAGES[n % 4],
+            speed=(1.0, 0.8, 1.2)[n % 3],
+            sampling=Sampling(seed=n, temperature=(0.75, 0.0, 1.1)[n % 3]),
+        )
+        for n in range(count)
+    ]
+
+
+def speak(engine: XttsEngine, job: RenderJob) -> NDArray[np.float32]:
+    return np.concatenate([chunk.samples for chunk in engine.render(job)])
+
+
+def speak_at_once(engine: XttsEngine, wanted: list[RenderJob]) -> list[NDArray[np.float32]]:
+    heard: dict[int, NDArray[np.float32]] = {}
+
+    def listen(n: int) -> None:
+        heard[n] = speak(engine, wanted[n])
+
+    threads = [threading.Thread(target=listen, args=(n,)) for n in range(len(wanted))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [heard[n] for n in range(len(wanted))]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_sixteen_streams_are_bit_for_bit_what_each_is_alone(folder: Path, precision: str) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision=precision, batch_sizes="16")
+    try:
+        wanted = jobs(engine, 16)
+        alone = [speak(engine, job) for job in wanted]
+        together = speak_at_once(engine, wanted)
+    finally:
+        engine.close()
+    assert len({samples.tobytes() for samples in alone}) == 16
+    for one, same in zip(alone, together, strict=True):
+        assert np.array_equal(one, same)
+
+
+def test_across_batch_sizes_they_differ_by_rounding_alone(folder: Path) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
+    try:
+        wanted = jobs(engine, 16)
+        alone = [speak(engine, job) for job in wanted]
+        together = speak_at_once(engine, wanted)
+    finally:
+        engine.close()
+    for one, same in zip(alone, together, strict=True):
+        assert len(one) == len(same)
+        assert np.abs(one - same).max() < 1e-3
+
+
+def test_a_seed_decides_and_nothing_else(folder: Path) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
+    try:
+        job = jobs(engine, 1)[0]
+        other = RenderJob(job.text, job.voice, job.language, sampling=Sampling(seed=99))
+        assert np.array_equal(speak(engine, job), speak(engine, job))
+        assert not np.array_equal(speak(engine, job), speak(engine, other))
+    finally:
+        engine.close()
+
+
+def test_more_renders_than_there_may_be_are_refused(folder: Path) -> None:
+    engine = XttsEngine(
+        checkpoint_dir=str(folder), precision="float32", slots="1", waiting_limit="2"
+    )
+    try:
+        job = jobs(engine, 1)[0]
+        renders = [engine.render(job) for _ in range(3)]
+        with pytest.raises(EngineBusyError):
+            engine.render(job)
+        for render in renders[1:]:
+            render.cancel()
+        whole = np.concatenate([chunk.samples for chunk in renders[0]])
+        assert np.array_equal(whole, speak(engine, job))
+    finally:
+        engine.close()
+
+
+def test_a_render_waits_for_a_reader_who_is_behind(folder: Path) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32", run_ahead_s="2")
+    try:
+        job = RenderJob("la " * 80, engine.describe().voices[0].id, "en")
+        render = engine.render(job)
+        first = next(render)
+        time.sleep(1.0)
+        # What has been made meanwhile comes at once; it is no more than the run-ahead and the
+        # chunk that crossed it.
+        waiting = sum(len(chunk) for chunk in render._chunks)  # type: ignore[attr-defined]
+        rest = np.concatenate([chunk.samples for chunk in render])
+        assert waiting < 5 * 24_000
+        assert len(first.samples) + len(rest) > 10 * 24_000
+    finally:
+        engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A request of the random schedules."""
+
+    number: int
+    max_codes: int
+    speed: float
+    greedy: bool
+
+
+@dataclass(slots=True)
+class Model:
+    """A loop on a tiny model, and what is needed to ask something of it."""
+
+    checkpoint: Checkpoint
+    vocoder: Vocoder
+    loop: DecodeLoop
+
+    def ask(self, wish: Wish) -> Stream:
+        """Begins a request."""
+        voices = list(self.checkpoint.speakers.values())
+        text = [3, *((7 * wish.number + n) % 200 + 20 for n in range(4 + wish.number))]
+        stream = Stream(1, self.loop.wake)
+        self.loop.submit(
+            Utterance(
+                stream,
+                voices[wish.number % len(voices)],
+                text,
+                SampleRules(temperature=0.0 if wish.greedy else 0.75, seed=wish.number),
+                self.vocoder,
+                max_codes=wish.max_codes,
+                speed=wish.speed,
+                look_ahead=wish.number % 5 == 0,
+            )
+        )
+        return stream
+
+
+WISHES = [
+    Wish(n, max_codes=(3, 6, 12, 20, 70)[n % 5], speed=(1.0, 0.7, 1.3)[n % 3], greedy=n % 4 == 0)
+    for n in range(20)
+]
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Iterator[Model]:
+    device = torch.device("cpu")
+    checkpoint = load_checkpoint(folder)
+    vocoder = Vocoder(checkpoint.vocoder, device, batched=False)
+    decoder = Decoder(Gpt(checkpoint.gpt, torch.float32, device), SLOTS, [SLOTS])
+    scheduler = Scheduler(SLOTS, run_ahead_s=2.0, chunks_per_turn=1)
+    loop = DecodeLoop(decoder, vocoder, scheduler, max_open=64)
+    yield Model(checkpoint, vocoder, loop)
+    loop.close()
+
+
+def heard(stream: Stream) -> NDArray[np.float32]:
+    return np.concatenate([chunk.samples for chunk in stream])
+
+
+@pytest.mark.timeout(600)
+def test_joining_leaving_and_cancelling_at_random_changes_no_neighbour(model: Model) -> None:
+    alone = [heard(model.ask(wish)) for wish in WISHES]
+    for seed in range(SCHEDULES):
+        chance = random.Random(seed)
+        wishes = chance.sample(WISHES, chance.randint(2, 7))
+        failures: list[str] = []
+
+        def listen(wish: Wish, stream: Stream, leave_after: int | None) -> None:
+            got = []
+            for count, chunk in enumerate(stream):
+                if count == leave_after:
+                    stream.cancel()
+                got.append(chunk.samples)
+            samples = np.concatenate(got) if got else np.zeros(0, np.float32)
+            whole = alone[wish.number]
+            if not np.array_equal(samples, whole[: len(samples)]):
+                failures.append(f"{wish} heard something else")  # noqa: B023 - joined below
+            if leave_after is None and len(samples) != len(whole):
+                failures.append(f"{wish} lost its end")  # noqa: B023
+
+        threads = []
+        for wish in wishes:
+            leave_after = chance.choice([None, None, 0, 1, 2])
+            stream = model.ask(wish)
+            if chance.random() < 0.1:
+                stream.cancel()  # before it has begun
+                continue
+            threads.append(threading.Thread(target=listen, args=(wish, stream, leave_after)))
+            threads[-1].start()
+            time.sleep(chance.random() * 0.01)
+        for thread in threads:
+            thread.join()
+        assert not failures, f"schedule {seed}"
+    deadline = time.monotonic() + 10.0
+    while model.loop.open_count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert model.loop.open_count == 0
+    assert model.loop.free_slots == SLOTS

@@ -1,0 +1,72 @@
+"""What the engine holds is what its shapes add up to, and it does not grow."""
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.xtts_checkpoint import TINY, write_checkpoint
+from tts_service.engines.base import RenderJob, Sampling
+from tts_service.engines.xtts import XttsEngine
+from tts_service.engines.xtts.checkpoint import load_checkpoint
+from tts_service.engines.xtts.decoder import Decoder, Prompt
+from tts_service.engines.xtts.gpt import Gpt
+from tts_service.engines.xtts.sampling import SampleRules
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"), TINY)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_slots_take_what_their_shapes_add_up_to(folder: Path) -> None:
+    checkpoint = load_checkpoint(folder)
+    gpt = Gpt(checkpoint.gpt, torch.float32, torch.device("cpu"))
+    slots = 64
+    gc.collect()
+    before = resident_bytes()
+    decoder = Decoder(gpt, slots)
+    prompt = Prompt(
+        next(iter(checkpoint.speakers.values())).latents,
+        [20] * gpt.max_text_tokens,
+        SampleRules(min_codes=gpt.max_codes),
+    )
+    for slot in range(slots):
+        decoder.begin(slot, prompt)
+    for _ in range(gpt.max_codes - 1):
+        decoder.step(range(slots))
+    # Keys and values of all layers at all positions, and a latent a code.
+    cache = 2 * TINY.layers * TINY.width * (32 + 402 + 2 + 1 + gpt.max_codes) * 4
+    latents = (gpt.max_codes + 1) * TINY.width * 4
+    assert decoder.slot_bytes == cache + latents
+    assert resident_bytes() - before == pytest.approx(slots * decoder.slot_bytes, rel=0.1)
+
+
+def test_five_hundred_requests_leave_memory_where_fifty_left_it(folder: Path) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="4")
+    voice = engine.describe().voices[0].id
+    try:
+        after = {}
+        for number in range(1, 501):
+            # Some are heard to their end, some are left in the middle, some are never read.
+            job = RenderJob(
+                "Hello. " * (1 + number % 3), voice, "en", sampling=Sampling(seed=number)
+            )
+            render = engine.render(job)
+            if number % 10:
+                for count, _ in enumerate(render):
+                    if number % 3 == 0 and count == 1:
+                        break
+            render.cancel()
+            if number in {50, 500}:
+                gc.collect()
+                after[number] = resident_bytes()
+    finally:
+        engine.close()
+    assert after[500] - after[50] < 8 << 20
