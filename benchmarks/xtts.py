@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from tests.xtts_checkpoint import OFFICIAL, load_stock, write_checkpoint
+from tts_service.engines.xtts.allocator import keep_freed_memory
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
 from tts_service.engines.xtts.conditioning import Conditioning
 from tts_service.engines.xtts.decoder import Decoder, Prompt
@@ -104,6 +105,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     stock = _measure_stock(options, device)
     report["stock, one after another"] = stock
     resident = _resident_bytes()
+    keep_freed_memory()
     checkpoint = load_checkpoint(options.checkpoint)
     gpt = Gpt(checkpoint.gpt, dtype, device)
     vocoder = Vocoder(checkpoint.vocoder, device, batched=device.type == "cuda")

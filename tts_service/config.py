@@ -103,6 +103,9 @@ class XttsSettings(_Group):
     run_ahead_s: float = Field(
         20.0, ge=1.0, le=600.0, description="audio that a sentence may be ahead of its reader"
     )
+    fixed_batch: bool = Field(
+        False, description="a seed gives the same bytes under any load; few callers are slower"
+    )
 
     @field_validator("device")
     @classmethod
@@ -121,6 +124,7 @@ class XttsSettings(_Group):
             "slots": str(self.slots),
             "waiting_limit": str(self.waiting_limit),
             "run_ahead_s": str(self.run_ahead_s),
+            "fixed_batch": str(self.fixed_batch).lower(),
         }
 
 

@@ -30,6 +30,7 @@ def test_the_options_of_xtts() -> None:
         "slots": "4",
         "waiting_limit": "64",
         "run_ahead_s": "7.5",
+        "fixed_batch": "false",
     }
 
 

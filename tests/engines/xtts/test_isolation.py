@@ -74,7 +74,7 @@ def speak_at_once(engine: XttsEngine, wanted: list[RenderJob]) -> list[NDArray[n
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_sixteen_streams_are_bit_for_bit_what_each_is_alone(folder: Path, precision: str) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision=precision, batch_sizes="16")
+    engine = XttsEngine(checkpoint_dir=str(folder), precision=precision, fixed_batch="true")
     try:
         wanted = jobs(engine, 16)
         alone = [speak(engine, job) for job in wanted]
@@ -193,7 +193,7 @@ def model(folder: Path) -> Iterator[Model]:
     device = torch.device("cpu")
     checkpoint = load_checkpoint(folder)
     vocoder = Vocoder(checkpoint.vocoder, device, batched=False)
-    decoder = Decoder(Gpt(checkpoint.gpt, torch.float32, device), SLOTS, [SLOTS])
+    decoder = Decoder(Gpt(checkpoint.gpt, torch.float32, device), SLOTS, ())
     scheduler = Scheduler(SLOTS, run_ahead_s=2.0, chunks_per_turn=1)
     loop = DecodeLoop(decoder, vocoder, scheduler, max_open=64)
     yield Model(checkpoint, vocoder, loop)

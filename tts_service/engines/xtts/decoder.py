@@ -41,7 +41,7 @@ class Decoder:
     batch sizes up to the rounding of matrix products.
 
     Args:
-        batch_sizes: see `BATCH_SIZES`; a single one makes every step the same shape.
+        batch_sizes: see `BATCH_SIZES`; without any each step is made for all slots.
 
     Attributes:
         stop_code: ends an utterance.

@@ -18,6 +18,7 @@ from ..base import (
     UnknownVoiceError,
     VoiceShare,
 )
+from .allocator import keep_freed_memory
 from .checkpoint import load_checkpoint
 from .conditioning import Conditioner, Conditioning, mix
 from .decoder import BATCH_SIZES, Decoder
@@ -46,8 +47,8 @@ class XttsEngine:
         slots: renders that are decoded at once.
         waiting_limit: renders that may wait for a slot.
         run_ahead_s: how far a render may be ahead of its reader.
-        batch_sizes: sizes of a step, joined by commas. A single one makes a render's samples
-            the same bits whoever else is served, at the price of full steps for few.
+        fixed_batch: `true` makes each step as large as if all slots were in use: a render's
+            samples are then the same bits whoever else is served, and few renders are slower.
 
     Raises:
         OptionError: an option can't be used, or the folder holds no checkpoint.
@@ -62,10 +63,12 @@ class XttsEngine:
         slots: str = "16",
         waiting_limit: str = "64",
         run_ahead_s: str = "20",
-        batch_sizes: str = "",
+        fixed_batch: str = "false",
     ) -> None:
         where = choose_device(device)
         on_gpu = where.type == "cuda"
+        if not on_gpu:
+            keep_freed_memory()
         checkpoint = load_checkpoint(Path(checkpoint_dir))
         self._slots = int(slots)
         self._max_open = self._slots + int(waiting_limit)
@@ -87,8 +90,7 @@ class XttsEngine:
         self._max_codes = gpt.max_codes
         self._encoder = TextEncoder(checkpoint.tokenizer, gpt.max_text_tokens)
         self._encoder.warm_up()
-        sizes = [int(size) for size in batch_sizes.split(",") if size] or BATCH_SIZES
-        decoder = Decoder(gpt, self._slots, sizes)
+        decoder = Decoder(gpt, self._slots, () if fixed_batch == "true" else BATCH_SIZES)
         decoder.warm_up()
         self._vocoder = Vocoder(checkpoint.vocoder, where, batched=on_gpu)
         self._loop = DecodeLoop(
