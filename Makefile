@@ -6,15 +6,21 @@ BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:50051
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
+# coqui-tts has a command `tts`, too: ours is to be the one that stays.
+FIT_XTTS = $(PIP_INSTALL) --no-deps --force-reinstall --editable . && scripts/fit-torchaudio
+
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.run ## Install what the default engine needs and serve on 127.0.0.1:50051
 	@exec tts-service serve --listen $(LISTEN)
+
+.PHONY: xtts
+xtts: $(VENV)/.xtts ## Install what the engine XTTS v2 needs beside the default one
 
 .PHONY: test
 test: $(VENV)/.dev ## Install everything and run the tests
@@ -43,6 +49,10 @@ bench: $(VENV)/.dev ## Measure the claims of the README
 	python benchmarks/first_audio.py
 	python benchmarks/understood.py
 
+.PHONY: bench-xtts
+bench-xtts: $(VENV)/.dev ## Measure XTTS against stock coqui-tts (some 15 minutes on two cores)
+	python benchmarks/xtts.py $(ARGS)
+
 .PHONY: tools
 tools: ## Install the Debian packages that the tests use
 	@scripts/test-tools
@@ -66,9 +76,14 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml requirements.lock
 	@$(PIP_INSTALL) --editable '.[server,piper]'
 	@touch $@
 
+$(VENV)/.xtts: $(VENV)/bin/python pyproject.toml requirements.lock
+	@echo "installing the server and what XTTS needs (some 2 GB, once)" >&2
+	@$(PIP_INSTALL) --editable '.[server,piper,xtts]'
+	@$(FIT_XTTS)
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml requirements.lock
 	@echo "installing everything for development (once)" >&2
 	@$(PIP_INSTALL) --editable '.[dev]'
-	@$(PIP_INSTALL) --no-deps --force-reinstall --editable .  # coqui-tts has a command `tts`, too
-	@scripts/fit-torchaudio
-	@touch $@ $(VENV)/.run
+	@$(FIT_XTTS)
+	@touch $@ $(VENV)/.run $(VENV)/.xtts
