@@ -19,7 +19,7 @@ from tests.xtts_checkpoint import TINY, write_checkpoint
 from tts_service.engines.base import EngineBusyError, RenderJob, Sampling
 from tts_service.engines.xtts import XttsEngine
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
-from tts_service.engines.xtts.decoder import Decoder
+from tts_service.engines.xtts.decoder import Decoder, Prompt
 from tts_service.engines.xtts.gpt import Gpt
 from tts_service.engines.xtts.loop import DecodeLoop
 from tts_service.engines.xtts.sampling import SampleRules
@@ -142,6 +142,72 @@ def test_a_render_waits_for_a_reader_who_is_behind(folder: Path) -> None:
         assert len(first.samples) + len(rest) > 10 * 24_000
     finally:
         engine.close()
+
+
+def test_a_slot_that_becomes_free_goes_to_who_waits(folder: Path) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="1")
+    try:
+        job = jobs(engine, 1)[0]
+        unread = engine.render(job)
+        heard_samples = speak(engine, job)
+        assert np.array_equal(heard_samples, np.concatenate([c.samples for c in unread]))
+    finally:
+        engine.close()
+
+
+def test_a_prompt_that_fails_ends_its_own_request_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
+    try:
+        good, *_, bad = jobs(engine, 4)
+        whole = speak(engine, good)
+        begin = Decoder.begin
+
+        def begin_or_fail(decoder: Decoder, slot: int, prompt: Prompt) -> int:
+            if prompt.rules.seed == bad.sampling.seed:
+                raise RuntimeError("planted")
+            return begin(decoder, slot, prompt)
+
+        monkeypatch.setattr(Decoder, "begin", begin_or_fail)
+        render = engine.render(good)
+        with pytest.raises(RuntimeError, match="planted"):
+            speak(engine, bad)
+        assert np.array_equal(np.concatenate([c.samples for c in render]), whole)
+    finally:
+        engine.close()
+
+
+def test_a_step_that_fails_ends_all_in_it_and_the_next_are_served(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
+    try:
+        wanted = jobs(engine, 4)
+        whole = speak(engine, wanted[0])
+
+        def fail(_: Decoder, slots: object) -> list[int]:
+            raise RuntimeError(f"planted for {slots}")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(Decoder, "step", fail)
+            for render in [engine.render(job) for job in wanted]:
+                with pytest.raises(RuntimeError, match="planted"):
+                    list(render)
+        assert np.array_equal(speak(engine, wanted[0]), whole)
+    finally:
+        engine.close()
+
+
+def test_a_closed_engine_takes_no_more_and_leaves_nobody_waiting(folder: Path) -> None:
+    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
+    job = jobs(engine, 1)[0]
+    render = engine.render(RenderJob("la " * 60, job.voice, "en"))
+    next(render)
+    engine.close()
+    list(render)  # ends
+    with pytest.raises(EngineBusyError):
+        engine.render(job)
 
 
 @dataclass(frozen=True, slots=True)

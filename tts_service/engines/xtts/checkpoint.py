@@ -78,7 +78,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     mel_stats = state.pop("mel_stats", torch.ones(80))
     _fill(gpt, state, "gpt.", folder)
     _fill(vocoder, state, "hifigan_decoder.", folder)
-    speakers = _load_speakers(folder / _SPEAKERS_FILE)
+    speakers = _load_speakers(folder / _SPEAKERS_FILE, gpt.model_dim)
     if (folder / _SPEAKERS_FILE).is_file():
         files.append(folder / _SPEAKERS_FILE)
     return Checkpoint(
@@ -181,13 +181,13 @@ def _fill(
     module.eval().requires_grad_(False)
 
 
-def _load_speakers(file: Path) -> dict[str, Conditioning]:
+def _load_speakers(file: Path, width: int) -> dict[str, Conditioning]:
     if not file.is_file():
         return {}
     try:
         entries = torch.load(file, map_location="cpu", weights_only=True)
         return {
-            name: Conditioning(latents.float().squeeze(0), speaker.float().flatten())
+            name: Conditioning.checked(latents.squeeze(0), speaker.flatten(), width)
             for name, (latents, speaker) in ((n, entry.values()) for n, entry in entries.items())
         }
     except (pickle.UnpicklingError, RuntimeError, AttributeError, ValueError) as error:

@@ -25,6 +25,10 @@ __all__ = ["Conditioner", "Conditioning", "mix"]
 _LATENTS_RATE_HZ = 22_050
 _SPEAKER_RATE_HZ = 16_000
 
+# Of upstream's perceiver, and of its speaker encoder.
+_LATENTS = 32
+_SPEAKER_WIDTH = 512
+
 # Upstream leaves out a last piece that is shorter.
 _MIN_PIECE_S = 0.33
 
@@ -61,14 +65,24 @@ class Conditioning:
             tensors = load(data)
         except SafetensorError as error:
             raise EmbeddingError(f"the embedding is no safetensors file: {error}") from error
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if shapes.keys() != {"latents", "speaker"}:
+        if tensors.keys() != {"latents", "speaker"}:
             raise EmbeddingError("the embedding is not one of XTTS")
-        if shapes["latents"][1:] != (width,) or shapes["speaker"] != (512,):
+        return cls.checked(tensors["latents"], tensors["speaker"], width)
+
+    @classmethod
+    def checked(cls, latents: Tensor, speaker: Tensor, width: int) -> "Conditioning":
+        """From tensors of any floating type.
+
+        Raises:
+            EmbeddingError: they are not of a model of this width, or not finite.
+        """
+        shapes = tuple(latents.shape), tuple(speaker.shape)
+        if shapes != ((_LATENTS, width), (_SPEAKER_WIDTH,)):
             raise EmbeddingError(f"the embedding is not this model's: it has shapes {shapes}")
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        latents, speaker = latents.float(), speaker.float()
+        if not latents.isfinite().all() or not speaker.isfinite().all():
             raise EmbeddingError("the embedding is not finite")
-        return cls(tensors["latents"].float(), tensors["speaker"].float())
+        return cls(latents, speaker)
 
 
 def mix(parts: Iterable[tuple[Conditioning, float]]) -> Conditioning:
@@ -80,10 +94,10 @@ def mix(parts: Iterable[tuple[Conditioning, float]]) -> Conditioning:
         ValueError: there are no parts, or their weights are not positive.
     """
     voices, weights = zip(*parts, strict=True)
-    shares = torch.tensor(weights, dtype=torch.float32)
+    shares = torch.tensor(weights, dtype=torch.float64)
     if not (shares > 0).all() or not shares.isfinite().all():
         raise ValueError("the weights of a mix must be positive")
-    shares = shares / shares.sum()
+    shares = (shares / shares.sum()).float()
     return Conditioning(
         torch.einsum("v,vlw->lw", shares, torch.stack([voice.latents for voice in voices])),
         torch.einsum("v,vs->s", shares, torch.stack([voice.speaker for voice in voices])),

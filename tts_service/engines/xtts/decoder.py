@@ -76,7 +76,7 @@ class Decoder:
         # One more than there are codes: a step that isn't taken writes behind the last.
         self._latents = torch.zeros(slots, gpt.max_codes + 1, gpt.width, device=device)
         self._rows = torch.arange(slots, device=device)
-        self._graphs = StepGraphs(self._step_padded) if device.type == "cuda" else None
+        self._graphs = StepGraphs(self._step_padded, device) if device.type == "cuda" else None
 
     @property
     def slot_bytes(self) -> int:
@@ -90,6 +90,8 @@ class Decoder:
         Returns:
             The first code.
         """
+        if self._graphs is not None:
+            self._cache.clear(slot)
         hidden = self._gpt.embed_prompt(prompt.latents, prompt.text)
         latents = self._gpt.run(hidden, self._cache.fill(slot))[-1:]
         self._sampler.begin(slot, prompt.rules)

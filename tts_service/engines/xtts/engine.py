@@ -67,7 +67,10 @@ class XttsEngine:
     ) -> None:
         where = choose_device(device)
         on_gpu = where.type == "cuda"
-        if not on_gpu:
+        if on_gpu:
+            # Convolutions would otherwise multiply with ten bits of mantissa.
+            torch.backends.cudnn.allow_tf32 = False
+        else:
             keep_freed_memory()
         checkpoint = load_checkpoint(Path(checkpoint_dir))
         self._slots = int(slots)

@@ -23,6 +23,7 @@ _FRAME_MS = 10
 _SILENCE_BELOW = 0.01  # 40 dB below the loudest frame so far
 _LONG_SILENCE_FRAMES = 40
 _REAL_SOUND_FRAMES = 20
+_GAP_FRAMES = 12
 _KEPT_SILENCE_FRAMES = 10
 
 
@@ -50,9 +51,9 @@ class TailGate:
 
     After its last word the model may leave a silence and then a click, a breath or half a
     syllable. So what follows 400 ms of silence, longer than a pause within a sentence, waits until
-    it has lasted for 200 ms, as the shortest words do; if the utterance ends before that, it's
-    dropped with all but 100 ms of the silence. What is decided depends on the samples alone, not
-    on the pieces they come in.
+    it has sounded for 200 ms, as the shortest words do, with no gap longer than the closure of a
+    consonant. If the utterance ends before that, it's dropped with all but 100 ms of the silence.
+    What is decided depends on the samples alone, not on the pieces they come in.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
@@ -63,6 +64,7 @@ class TailGate:
         self._loudest = 0.0
         self._silent_run = 0
         self._sound = 0
+        self._gap = 0
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes samples of shape (n,), and returns those that may be heard."""
@@ -100,12 +102,17 @@ class TailGate:
         self._loudest = max(self._loudest, level)
         if silent and self._sound == 0:
             self._silent_run += 1
-            # A short pause passes at once; a long one is held from its beginning on.
             return False
-        if self._silent_run >= _LONG_SILENCE_FRAMES:
-            self._sound += 1
-            if self._sound < _REAL_SOUND_FRAMES:
-                return False
-        self._silent_run = 0
-        self._sound = 0
+        if silent:
+            self._gap += 1
+            if self._gap >= _GAP_FRAMES:
+                # It was a short noise within the silence.
+                self._silent_run += self._sound + self._gap
+                self._sound = self._gap = 0
+            return False
+        self._sound += 1
+        self._gap = 0
+        if self._silent_run >= _LONG_SILENCE_FRAMES and self._sound < _REAL_SOUND_FRAMES:
+            return False
+        self._silent_run = self._sound = 0
         return True

@@ -40,6 +40,10 @@ class KvCache:
         """What one slot takes in memory."""
         return 2 * self._keys[:, 0].numel() * self._keys.element_size()
 
+    def clear(self, slot: int) -> None:
+        """Forgets a slot's values. A mask weighs what it hides with 0, and 0 times NaN is NaN."""
+        self._values[:, slot] = 0.0
+
     def fill(self, slot: int) -> Attend:
         """For a prompt: row n is position n of one slot, and sees the positions before it."""
 

@@ -4,6 +4,7 @@ A turn admits one newcomer and reads its prompt, takes one step for everybody, a
 vocoder on the chunks that are due. Requests join and leave between turns.
 """
 
+import os
 import threading
 from collections import deque
 
@@ -47,9 +48,11 @@ class DecodeLoop:
         """Begins to serve a request.
 
         Raises:
-            EngineBusyError: as many are open as may be.
+            EngineBusyError: as many are open as may be, or the loop has ended.
         """
         with self._changed:
+            if self._is_closing:
+                raise EngineBusyError("the engine is closing")
             if self._open >= self._max_open:
                 raise EngineBusyError(f"{self._open} renders are open, and no more may be")
             self._open += 1
@@ -82,18 +85,30 @@ class DecodeLoop:
 
     @torch.inference_mode()
     def _run(self) -> None:
-        while self._wait_for_work():
-            try:
-                self._take_turn()
-            except Exception as error:
-                # Whom it hit can't be told: a step is everybody's.
-                structlog.get_logger().exception("decode loop failed", open=len(self._utterances))
-                for utterance in list(self._utterances):
+        try:
+            while self._wait_for_work():
+                self._take_turn_or_fail()
+        finally:
+            with self._changed:
+                self._is_closing = True
+                left = [*self._utterances, *self._arrived]
+            for utterance in left:
+                utterance.stream.cancel()
+
+    def _take_turn_or_fail(self) -> None:
+        try:
+            self._take_turn()
+        except torch.AcceleratorError:
+            # Its device is lost to this process. A new one can have it.
+            structlog.get_logger().exception("device lost")
+            os._exit(os.EX_SOFTWARE)
+        except Exception as error:
+            # Whom it hit can't be told: a step is everybody's. Those who wait are not in it.
+            structlog.get_logger().exception("decode loop failed", open=len(self._utterances))
+            for utterance in list(self._utterances):
+                if utterance.has_begun:
                     utterance.stream.fail(error)
                     self._drop(utterance)
-        for utterance in list(self._utterances):
-            utterance.stream.cancel()
-            self._drop(utterance)
 
     def _wait_for_work(self) -> bool:
         """Sleeps while there is nothing to do. False if the loop is to end."""
@@ -108,7 +123,11 @@ class DecodeLoop:
 
     def _has_work(self) -> bool:
         tickets = [utterance.ticket for utterance in self._utterances]
-        return any(ticket.due for ticket in tickets) or bool(self._scheduler.steppable(tickets))
+        return (
+            self._scheduler.can_admit
+            or any(ticket.due for ticket in tickets)
+            or bool(self._scheduler.steppable(tickets))
+        )
 
     def _take_turn(self) -> None:
         for utterance in list(self._utterances):
@@ -125,8 +144,16 @@ class DecodeLoop:
         ticket = self._scheduler.admit()
         if ticket is not None:
             utterance = next(one for one in self._utterances if one.ticket is ticket)
-            utterance.begin(self._decoder)
-            self._leave_slot_if_decoded(utterance)
+            try:
+                utterance.begin(self._decoder)
+            except torch.AcceleratorError:
+                raise
+            except Exception as error:
+                structlog.get_logger().exception("prompt failed")
+                utterance.stream.fail(error)
+                self._drop(utterance)
+            else:
+                self._leave_slot_if_decoded(utterance)
 
     def _step(self) -> None:
         by_slot = {utterance.ticket.slot: utterance for utterance in self._utterances}
@@ -157,9 +184,10 @@ class DecodeLoop:
 
     def _drop(self, utterance: Utterance) -> None:
         """Forgets a request and takes its slot back."""
-        if utterance.ticket.slot is not None:
-            self._decoder.end(utterance.ticket.slot)
+        slot = utterance.ticket.slot
         self._scheduler.leave(utterance.ticket)
         self._utterances.remove(utterance)
         with self._changed:
             self._open -= 1
+        if slot is not None:
+            self._decoder.end(slot)

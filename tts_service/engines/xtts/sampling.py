@@ -17,6 +17,8 @@ from torch import Tensor
 
 __all__ = ["SampleRules", "Sampler", "process_logits"]
 
+_MIN_TEMPERATURE = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class SampleRules:
@@ -37,6 +39,11 @@ class SampleRules:
     repetition_penalty: float = 10.0
     seed: int = 0
     min_codes: int = 0
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether chance has no part; nor has it at temperatures at which scores overflow."""
+        return self.temperature < _MIN_TEMPERATURE
 
 
 def process_logits(
@@ -102,12 +109,11 @@ class Sampler:
         code; so these two are penalised from the first step on.
         """
         self._generators[slot].manual_seed(rules.seed)
-        greedy = rules.temperature == 0.0
         top_k = min(rules.top_k, self._codes) or self._codes
         self._factors[slot] = torch.tensor(
-            [1.0 if greedy else rules.temperature, rules.top_p, rules.repetition_penalty]
+            [1.0 if rules.is_greedy else rules.temperature, rules.top_p, rules.repetition_penalty]
         )
-        self._counts[slot] = torch.tensor([top_k, rules.min_codes, int(greedy)])
+        self._counts[slot] = torch.tensor([top_k, rules.min_codes, int(rules.is_greedy)])
         self._seen[slot] = False
         self._seen[slot, [1, self._start_code]] = True
 

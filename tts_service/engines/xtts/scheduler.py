@@ -1,8 +1,9 @@
 """Who goes next. Knows nothing of models, threads or tensors.
 
 Of the requests that wait for a slot, those whose listener hears nothing yet go before look-ahead
-segments, and each kind in the order of arrival. Of those that wait for the vocoder, a first chunk
-goes before a later one, and of the later ones the one whose listener has the least to hear.
+segments, unless these were passed by often, and each kind in the order of arrival. Of those that
+wait for the vocoder, a first chunk goes before a later one, and of the later ones the one whose
+listener has the least to hear.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,10 @@ __all__ = ["Scheduler", "Ticket", "next_chunk_codes"]
 # 8 codes are 370 ms. Half of them are the vocoder's context, so 190 ms are heard at once.
 _FIRST_CHUNK_CODES = 8
 _LAST_CHUNK_CODES = 60
+
+# So often a look-ahead segment is passed by. Then it isn't look-ahead any more: its listener may
+# have run out of the segment before.
+_PATIENCE = 8
 
 
 def next_chunk_codes(previous: int, batch: int) -> int:
@@ -43,6 +48,8 @@ class Ticket:
         lead_s: audio that was made and not yet taken by the listener.
         due: a chunk of it waits for the vocoder.
         slot: where it decodes; None while it waits and after its last code.
+        number: its place in the order of arrival.
+        passed: how often somebody who came later got a slot before it.
     """
 
     look_ahead: bool = False
@@ -51,6 +58,7 @@ class Ticket:
     due: bool = False
     slot: int | None = None
     number: int = field(default=-1, init=False)
+    passed: int = field(default=0, init=False)
 
 
 class Scheduler:
@@ -65,7 +73,6 @@ class Scheduler:
     def __init__(self, slots: int, *, run_ahead_s: float, chunks_per_turn: int) -> None:
         self._free = list(range(slots))
         heapify(self._free)
-        self._slots = slots
         self._run_ahead_s = run_ahead_s
         self._chunks_per_turn = chunks_per_turn
         self._waiting: list[Ticket] = []
@@ -87,17 +94,22 @@ class Scheduler:
         self._arrivals += 1
         self._waiting.append(ticket)
 
-    def admit(self) -> Ticket | None:
-        """Gives the lowest free slot to whose turn it is; None if nobody can have one.
+    @property
+    def can_admit(self) -> bool:
+        """Whether somebody waits who could have a slot."""
+        return bool(self._free and self._waiting)
 
-        Look-ahead leaves the last slot free: somebody may come who hears nothing yet.
-        """
-        if not self._free or not self._waiting:
+    def admit(self) -> Ticket | None:
+        """Gives the lowest free slot to whose turn it is; None if nobody can have one."""
+        if not self.can_admit:
             return None
-        ticket = min(self._waiting, key=lambda waiting: (waiting.look_ahead, waiting.number))
-        if ticket.look_ahead and len(self._free) == 1 < self._slots:
-            return None
+        ticket = min(
+            self._waiting,
+            key=lambda one: (one.look_ahead and one.passed < _PATIENCE, one.number),
+        )
         self._waiting.remove(ticket)
+        for other in self._waiting:
+            other.passed += other.number < ticket.number
         ticket.slot = heappop(self._free)
         return ticket
 
@@ -122,7 +134,7 @@ class Scheduler:
         """Returns those whose chunk the vocoder takes now, the most urgent first."""
         due = sorted(
             (ticket for ticket in tickets if ticket.due),
-            key=lambda ticket: (ticket.look_ahead, ticket.heard, ticket.lead_s, ticket.number),
+            key=lambda ticket: (ticket.lead_s, ticket.look_ahead, ticket.number),
         )
         first = [ticket for ticket in due if not ticket.heard]
         later = [ticket for ticket in due if ticket.heard]

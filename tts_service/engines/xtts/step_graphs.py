@@ -19,24 +19,31 @@ class StepGraphs:
 
     Args:
         step: takes the batch size and the positions that attention reads.
+        device: where it runs, which need not be the thread's current one.
     """
 
-    def __init__(self, step: Callable[[int, int], None]) -> None:
+    def __init__(self, step: Callable[[int, int], None], device: torch.device) -> None:
         self._step = step
+        self._device = device
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
     def run(self, batch: int, positions: int) -> None:
         """Takes one step."""
         graph = self._graphs.get((batch, positions))
-        if graph is None:
-            self._step(batch, positions)
-        else:
-            graph.replay()
+        with torch.cuda.device(self._device):
+            if graph is None:
+                self._step(batch, positions)
+            else:
+                graph.replay()
 
     @torch.inference_mode()
     def capture(self, batch: int, positions: int) -> None:
         """Records a shape. Called while no slot is in use, since it runs the step."""
+        with torch.cuda.device(self._device):
+            self._capture(batch, positions)
+
+    def _capture(self, batch: int, positions: int) -> None:
         graph = torch.cuda.CUDAGraph()
         stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         try:

@@ -73,18 +73,13 @@ class Stream(Render):
         with self._changed:
             return self._made_samples - self._taken_samples
 
-    def put(self, samples: NDArray[np.float32]) -> None:
-        """Hands on samples of shape (n,). From the loop's thread, as the next two."""
+    def put(self, samples: NDArray[np.float32], *, is_last: bool) -> None:
+        """Hands on samples of shape (n,). From the loop's thread, as `fail`."""
         with self._changed:
             if len(samples) and not self._cancelled:
                 self._chunks.append(samples)
                 self._made_samples += len(samples)
-                self._changed.notify_all()
-
-    def finish(self) -> None:
-        """Says that all samples are there."""
-        with self._changed:
-            self._ended = True
+            self._ended = is_last
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:

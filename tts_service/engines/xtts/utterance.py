@@ -62,7 +62,8 @@ class Utterance:
         self._windows = WindowStream(vocoder, voice.speaker, speed)
         self._gate = TailGate(vocoder.sample_rate_hz)
         self._is_held = max_codes <= HOLD_CODES
-        self._may_try_again = self._is_held
+        # Without chance a second try would be the first again.
+        self._may_try_again = self._is_held and not rules.is_greedy
         self._codes = 0
         self._chunk_codes = next_chunk_codes(0, batch=1)
         self._chunk_end = self._chunk_codes
@@ -74,6 +75,11 @@ class Utterance:
     def is_decoded(self) -> bool:
         """Whether there are no more codes to come."""
         return self._decoded is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has or had a slot."""
+        return self.is_decoded or self.ticket.slot is not None
 
     def begin(self, decoder: Decoder) -> None:
         """Reads the prompt into the ticket's slot."""
@@ -120,12 +126,11 @@ class Utterance:
 
     def speak(self, samples: NDArray[np.float32] | None, *, is_last: bool) -> None:
         """Hands the samples of a chunk, of shape (n,), to the listener."""
-        if samples is not None:
-            self.stream.put(self._gate.push(samples))
-            self.ticket.heard = True
+        passed = self._gate.push(np.zeros(0, np.float32) if samples is None else samples)
         if is_last:
-            self.stream.put(self._gate.finish(cut=self._was_cut))
-            self.stream.finish()
+            passed = np.concatenate((passed, self._gate.finish(cut=self._was_cut)))
+        self.stream.put(passed, is_last=is_last)
+        self.ticket.heard |= samples is not None
 
     @property
     def _slot(self) -> int:
