@@ -14,7 +14,19 @@ from TTS.tts.configs.xtts_config import XttsConfig
 from TTS.tts.layers.xtts.hifigan_decoder import HifiDecoder
 from TTS.tts.models.xtts import Xtts
 
-__all__ = ["OFFICIAL", "TINY", "Shape", "load_stock", "stock_model", "write_checkpoint"]
+from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
+
+__all__ = [
+    "OFFICIAL",
+    "SPEAKERS",
+    "TINY",
+    "Pair",
+    "Shape",
+    "load_pair",
+    "load_stock",
+    "stock_model",
+    "write_checkpoint",
+]
 
 SPEAKERS = ("Ana Example", "Bruno Example")
 
@@ -111,7 +123,23 @@ def load_stock(folder: Path, shape: Shape) -> Xtts:
 
     model.init_models = init_models
     model.load_checkpoint(config, checkpoint_dir=folder, eval=True)
+    # Or else the model would hold itself, and its memory until it is searched for.
+    del model.init_models
     return model
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One checkpoint, as upstream loads it and as the engine does. They share no tensor."""
+
+    folder: Path
+    stock: Xtts
+    checkpoint: Checkpoint
+
+
+def load_pair(folder: Path, shape: Shape) -> Pair:
+    """Loads a checkpoint of `write_checkpoint` both ways."""
+    return Pair(folder, load_stock(folder, shape), load_checkpoint(folder))
 
 
 def smaller(shape: Shape, **changes: int) -> Shape:

@@ -27,7 +27,23 @@ __all__ = ["Checkpoint", "load_checkpoint"]
 _MODEL_FILE = "model.pth"
 _CONFIG_FILE = "config.json"
 _VOCABULARY_FILE = "vocab.json"
+_MARKS = ("[START]", "[STOP]")
 _SPEAKERS_FILE = "speakers_xtts.pth"
+
+# What reading a file may raise that isn't what its name says.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
+
+_GPT = "gpt."
+_VOCODER = "hifigan_decoder."
 
 # What upstream's trainer leaves in a checkpoint and inference has no use for.
 _TRAINING_KEYS = ("torch_mel_spectrogram_style_encoder.", "torch_mel_spectrogram_dvae.", "dvae.")
@@ -66,7 +82,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             "fetch one with: tts-service models download xtts-v2"
         )
     config = _load_config(folder / _CONFIG_FILE)
-    tokenizer = VoiceBpeTokenizer(vocab_file=folder / _VOCABULARY_FILE)
+    tokenizer = _load_tokenizer(folder / _VOCABULARY_FILE)
     state = _load_state(folder / _MODEL_FILE)
     arguments = config.model_args
     if not arguments.gpt_use_perceiver_resampler:
@@ -76,8 +92,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     gpt.to_empty(device="cpu")
     vocoder = _build_vocoder(arguments, state)
     mel_stats = state.pop("mel_stats", torch.ones(80))
-    _fill(gpt, state, "gpt.", folder)
-    _fill(vocoder, state, "hifigan_decoder.", folder)
+    foreign = [name for name in state if not name.startswith((_GPT, _VOCODER))]
+    if mel_stats.shape != (80,) or foreign:
+        wrong = foreign[0] if foreign else f"mel_stats of shape {tuple(mel_stats.shape)}"
+        raise OptionError(f"{folder / _MODEL_FILE} does not fit {_CONFIG_FILE}: it holds {wrong}")
+    _fill(gpt, state, _GPT, folder)
+    _fill(vocoder, state, _VOCODER, folder)
     speakers = _load_speakers(folder / _SPEAKERS_FILE, gpt.model_dim)
     if (folder / _SPEAKERS_FILE).is_file():
         files.append(folder / _SPEAKERS_FILE)
@@ -86,7 +106,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tokenizer=tokenizer,
         gpt=gpt,
         vocoder=vocoder,
-        mel_stats=mel_stats,
+        mel_stats=mel_stats.float(),
         speakers=speakers,
         fingerprint=_fingerprint(files),
     )
@@ -96,9 +116,22 @@ def _load_config(file: Path) -> XttsConfig:
     config = XttsConfig()
     try:
         config.load_json(file)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OptionError(f"{file} is no configuration of XTTS: {error}") from error
+    if not isinstance(config.model_args, XttsArgs):
+        raise OptionError(f"{file} is no configuration of XTTS: it has no model_args")
     return config
+
+
+def _load_tokenizer(file: Path) -> VoiceBpeTokenizer:
+    try:
+        tokenizer = VoiceBpeTokenizer(vocab_file=file)
+    except Exception as error:  # the library has no class of its own for it
+        raise OptionError(f"{file} is no vocabulary: {_first_line(error)}") from error
+    missing = [mark for mark in _MARKS if tokenizer.tokenizer.token_to_id(mark) is None]
+    if missing:
+        raise OptionError(f"{file} is no vocabulary of XTTS: it has no {', '.join(missing)}")
+    return tokenizer
 
 
 def _load_state(file: Path) -> dict[str, torch.Tensor]:
@@ -114,9 +147,11 @@ def _load_state(file: Path) -> dict[str, torch.Tensor]:
     ]
     try:
         with torch.serialization.safe_globals(known):
-            state = _load_tensors(file)["model"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+            state = dict(_load_tensors(file)["model"])
+    except _UNREADABLE as error:
         raise OptionError(f"{file} is no checkpoint of XTTS: {_first_line(error)}") from error
+    if not all(isinstance(name, str) and torch.is_tensor(state[name]) for name in state):
+        raise OptionError(f"{file} is no checkpoint of XTTS: it holds more than tensors by name")
     state = {name.removeprefix("xtts."): tensor for name, tensor in state.items()}
     return {name: tensor for name, tensor in state.items() if not name.startswith(_TRAINING_KEYS)}
 
@@ -132,8 +167,8 @@ def _build_gpt(arguments: XttsArgs, tokenizer: VoiceBpeTokenizer) -> GPT:
         layers=arguments.gpt_layers,
         model_dim=arguments.gpt_n_model_channels,
         heads=arguments.gpt_n_heads,
-        start_text_token=tokenizer.tokenizer.token_to_id("[START]"),
-        stop_text_token=tokenizer.tokenizer.token_to_id("[STOP]"),
+        start_text_token=tokenizer.tokenizer.token_to_id(_MARKS[0]),
+        stop_text_token=tokenizer.tokenizer.token_to_id(_MARKS[1]),
         number_text_tokens=tokenizer.get_number_tokens(),
         max_text_tokens=arguments.gpt_max_text_tokens,
         max_mel_tokens=arguments.gpt_max_audio_tokens,
@@ -155,7 +190,7 @@ def _build_vocoder(arguments: XttsArgs, state: Mapping[str, torch.Tensor]) -> Hi
         output_hop_length=arguments.output_hop_length,
         ar_mel_length_compression=arguments.gpt_code_stride_len,
         decoder_input_dim=arguments.decoder_input_dim,
-        upsample_initial_channel_decoder=512 if first is None else first.shape[0],
+        upsample_initial_channel_decoder=512 if first is None or not first.ndim else len(first),
         d_vector_dim=arguments.d_vector_dim,
         cond_d_vector_in_each_upsampling_layer=arguments.cond_d_vector_in_each_upsampling_layer,
     )
@@ -190,7 +225,7 @@ def _load_speakers(file: Path, width: int) -> dict[str, Conditioning]:
             name: Conditioning.checked(latents.squeeze(0), speaker.flatten(), width)
             for name, (latents, speaker) in ((n, entry.values()) for n, entry in entries.items())
         }
-    except (pickle.UnpicklingError, RuntimeError, AttributeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise OptionError(f"{file} holds no speakers of XTTS: {_first_line(error)}") from error
 
 

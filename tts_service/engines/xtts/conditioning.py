@@ -32,6 +32,7 @@ _SPEAKER_WIDTH = 512
 # Upstream leaves out a last piece that is shorter.
 _MIN_PIECE_S = 0.33
 
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FORMAT = {"format": "xtts-v2", "version": "1"}
 
 
@@ -79,6 +80,8 @@ class Conditioning:
         shapes = tuple(latents.shape), tuple(speaker.shape)
         if shapes != ((_LATENTS, width), (_SPEAKER_WIDTH,)):
             raise EmbeddingError(f"the embedding is not this model's: it has shapes {shapes}")
+        if not all(t.dtype in _FLOATING for t in (latents, speaker)):
+            raise EmbeddingError("the embedding is not of 16, 32 or 64 bit floating point")
         latents, speaker = latents.float(), speaker.float()
         if not latents.isfinite().all() or not speaker.isfinite().all():
             raise EmbeddingError("the embedding is not finite")

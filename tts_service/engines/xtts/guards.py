@@ -42,7 +42,7 @@ def fade_out(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.fl
     length = min(len(samples), sample_rate_hz * _FADE_MS // 1000)
     faded = samples.copy()
     if length:
-        faded[-length:] *= np.linspace(1.0, 0.0, length, dtype=np.float32)
+        faded[-length:] *= np.linspace(1.0, 0.0, length + 1, dtype=np.float32)[1:]
     return faded
 
 
@@ -69,7 +69,8 @@ class TailGate:
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes samples of shape (n,), and returns those that may be heard."""
         samples = np.concatenate((self._rest, samples))
-        whole = len(samples) // self._frame * self._frame
+        # The last frame stays, so that there is something to fade.
+        whole = max(0, len(samples) // self._frame - 1) * self._frame
         self._rest = samples[whole:]
         passed: list[NDArray[np.float32]] = []
         for frame in samples[:whole].reshape(-1, self._frame):

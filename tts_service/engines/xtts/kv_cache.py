@@ -41,7 +41,8 @@ class KvCache:
         return 2 * self._keys[:, 0].numel() * self._keys.element_size()
 
     def clear(self, slot: int) -> None:
-        """Forgets a slot's values. A mask weighs what it hides with 0, and 0 times NaN is NaN."""
+        """Forgets what a slot held. A mask can't hide a NaN that somebody left there."""
+        self._keys[:, slot] = 0.0
         self._values[:, slot] = 0.0
 
     def fill(self, slot: int) -> Attend:

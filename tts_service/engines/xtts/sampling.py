@@ -60,20 +60,21 @@ def process_logits(
     Args:
         logits: shape (rows, codes), float32.
         seen: shape (rows, codes), bool: codes that were there before.
-        repetition_penalty, temperature, top_p: shape (rows,), float32.
+        repetition_penalty, temperature, top_p: shape (rows,), float64, and rounded where Hugging
+            Face rounds them.
         top_k: shape (rows,), int64, 1 to the number of codes.
     """
-    scores = _penalise(logits, seen, repetition_penalty) / temperature[:, None]
+    scores = _penalise(logits, seen, repetition_penalty) / temperature[:, None].float()
     ranked = scores.sort(dim=1, descending=True).values
     scores = scores.masked_fill(scores < ranked.gather(1, top_k[:, None] - 1), -math.inf)
     ascending, order = scores.sort(dim=1)
-    unlikely = ascending.softmax(dim=1).cumsum(dim=1) <= (1.0 - top_p)[:, None]
+    unlikely = ascending.softmax(dim=1).cumsum(dim=1) <= (1.0 - top_p)[:, None].float()
     unlikely[:, -1] = False
     return scores.masked_fill(unlikely.scatter(1, order, unlikely), -math.inf)
 
 
 def _penalise(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
-    factor = penalty[:, None]
+    factor = penalty[:, None].float()
     return torch.where(seen, torch.where(logits < 0, logits * factor, logits / factor), logits)
 
 
@@ -97,8 +98,8 @@ class Sampler:
         self._host_noise = torch.ones(slots, codes, pin_memory=device.type == "cuda")
         self._noise = torch.ones(slots, codes, device=device)
         self._seen = torch.zeros(slots, codes, dtype=torch.bool, device=device)
-        # temperature, top_p, repetition penalty; one row a slot
-        self._factors = torch.ones(slots, 3, device=device)
+        # temperature, top_p, repetition penalty; one row a slot; as exact as Python's own
+        self._factors = torch.ones(slots, 3, dtype=torch.float64, device=device)
         # top_k, the first code that may be the stop, whether greedy; one row a slot
         self._counts = torch.ones(slots, 3, dtype=torch.int64, device=device)
 
@@ -111,7 +112,8 @@ class Sampler:
         self._generators[slot].manual_seed(rules.seed)
         top_k = min(rules.top_k, self._codes) or self._codes
         self._factors[slot] = torch.tensor(
-            [1.0 if rules.is_greedy else rules.temperature, rules.top_p, rules.repetition_penalty]
+            [1.0 if rules.is_greedy else rules.temperature, rules.top_p, rules.repetition_penalty],
+            dtype=torch.float64,
         )
         self._counts[slot] = torch.tensor([top_k, rules.min_codes, int(rules.is_greedy)])
         self._seen[slot] = False
