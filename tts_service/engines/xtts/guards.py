@@ -42,7 +42,8 @@ def fade_out(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.fl
     length = min(len(samples), sample_rate_hz * _FADE_MS // 1000)
     faded = samples.copy()
     if length:
-        faded[-length:] *= np.linspace(1.0, 0.0, length + 1, dtype=np.float32)[1:]
+        faded[-length:] *= np.linspace(1.0, 0.0, length, dtype=np.float32)
+        faded[-1] = 0.0
     return faded
 
 
@@ -86,12 +87,16 @@ class TailGate:
         Args:
             cut: the utterance didn't end by itself, so its end is faded.
         """
-        held = list(self._held)
+        held: list[NDArray[np.float32]] = []
+        while len(self._rest) >= self._frame:
+            frame, self._rest = np.split(self._rest, [self._frame])
+            self._held.append(frame)
+            if self._settles(frame):
+                held.extend(self._held)
+                self._held.clear()
         dropped = self._silent_run >= _LONG_SILENCE_FRAMES
-        if dropped:
-            held = held[:_KEPT_SILENCE_FRAMES]
-        else:
-            held.append(self._rest)
+        tail = list(self._held)
+        held += tail[:_KEPT_SILENCE_FRAMES] if dropped else [*tail, self._rest]
         self._held.clear()
         samples = np.concatenate(held) if held else np.zeros(0, dtype=np.float32)
         return fade_out(samples, self._sample_rate_hz) if cut or dropped else samples
