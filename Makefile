@@ -52,6 +52,7 @@ bench: $(VENV)/.dev ## Measure the claims of the README
 .PHONY: bench-xtts
 bench-xtts: $(VENV)/.dev ## Measure XTTS against stock coqui-tts (some 15 minutes on two cores)
 	python benchmarks/xtts.py $(ARGS)
+	python benchmarks/xtts_memory.py
 
 .PHONY: tools
 tools: ## Install the Debian packages that the tests use

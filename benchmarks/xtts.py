@@ -10,7 +10,7 @@ stop.
 2. First audio: both with one stream and their default first chunk; ours also with N streams.
 3. Vocoder work: all windows of 600 codes against one decode of the whole.
 4. Precision: the same codes' waveform with the GPT in bfloat16 against float32, in decibels.
-5. Memory: weights and cache as computed, and as the process shows them.
+5. Memory of a GPU, as computed and as allocated; xtts_memory.py has a CPU's.
 """
 
 import argparse
@@ -104,13 +104,12 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     }
     stock = _measure_stock(options, device)
     report["stock, one after another"] = stock
-    resident = _resident_bytes()
-    keep_freed_memory()
     checkpoint = load_checkpoint(options.checkpoint)
     gpt = Gpt(checkpoint.gpt, dtype, device)
     vocoder = Vocoder(checkpoint.vocoder, device, batched=device.type == "cuda")
     decoder = Decoder(gpt, options.streams)
     decoder.warm_up()
+    keep_freed_memory()
     scheduler = Scheduler(
         options.streams, run_ahead_s=600.0, chunks_per_turn=0 if device.type == "cuda" else 1
     )
@@ -141,7 +140,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "first_audio_p95_of_stock_alone": ours["first_audio_p95_s"] / stock["first_audio_s"],
     }
     report["vocoder"] = _measure_vocoder(vocoder, gpt.width, options.runs)
-    report["memory"] = _measure_memory(gpt, decoder, options, device, resident)
+    if device.type == "cuda":
+        report["memory"] = _measure_memory(gpt, decoder, options, device)
     report["precision"] = _measure_precision(checkpoint, vocoder, options.codes)
     return report
 
@@ -284,28 +284,16 @@ def _whole(vocoder: Vocoder, latents: torch.Tensor, voice: Conditioning) -> torc
 
 
 def _measure_memory(
-    gpt: Gpt, decoder: Decoder, options: argparse.Namespace, device: torch.device, before: int
+    gpt: Gpt, decoder: Decoder, options: argparse.Namespace, device: torch.device
 ) -> dict[str, float]:
-    """Compare what the shapes add up to with what the process, or the GPU, holds."""
-    per_value = {torch.float32: 4, torch.bfloat16: 2}[gpt.dtype]
-    blocks = gpt.layers * (12 * gpt.width**2 + 13 * gpt.width) * per_value
-    cache_value = per_value if device.type == "cuda" else 4
-    cache = 2 * gpt.layers * gpt.width * gpt.max_positions * cache_value
-    used = (
-        torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident_bytes() - before
-    )
+    """Compare what the shapes add up to with what the GPU holds."""
+    blocks = gpt.layers * (12 * gpt.width**2 + 13 * gpt.width) * torch.finfo(gpt.dtype).bits // 8
     return {
-        "gpt_layers_mb": blocks / 1e6,
-        "cache_per_slot_mb": cache / 1e6,
+        "layers_mb": blocks / 1e6,
         "slot_mb": decoder.slot_bytes / 1e6,
         "all_slots_mb": options.streams * decoder.slot_bytes / 1e6,
-        "process_or_gpu_mb": used / 1e6,
+        "allocated_mb": torch.cuda.memory_allocated(device) / 1e6,
     }
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cpu_name() -> str:

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,47 +75,39 @@ def speak_at_once(engine: XttsEngine, wanted: list[RenderJob]) -> list[NDArray[n
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_sixteen_streams_are_bit_for_bit_what_each_is_alone(folder: Path, precision: str) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision=precision, fixed_batch="true")
-    try:
+    with closing(
+        XttsEngine(checkpoint_dir=str(folder), precision=precision, fixed_batch="true")
+    ) as engine:
         wanted = jobs(engine, 16)
         alone = [speak(engine, job) for job in wanted]
         together = speak_at_once(engine, wanted)
-    finally:
-        engine.close()
     assert len({samples.tobytes() for samples in alone}) == 16
     for one, same in zip(alone, together, strict=True):
         assert np.array_equal(one, same)
 
 
 def test_across_batch_sizes_they_differ_by_rounding_alone(folder: Path) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
-    try:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32")) as engine:
         wanted = jobs(engine, 16)
         alone = [speak(engine, job) for job in wanted]
         together = speak_at_once(engine, wanted)
-    finally:
-        engine.close()
     for one, same in zip(alone, together, strict=True):
         assert len(one) == len(same)
         assert np.abs(one - same).max() < 1e-3
 
 
 def test_a_seed_decides_and_nothing_else(folder: Path) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
-    try:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32")) as engine:
         job = jobs(engine, 1)[0]
         other = RenderJob(job.text, job.voice, job.language, sampling=Sampling(seed=99))
         assert np.array_equal(speak(engine, job), speak(engine, job))
         assert not np.array_equal(speak(engine, job), speak(engine, other))
-    finally:
-        engine.close()
 
 
 def test_more_renders_than_there_may_be_are_refused(folder: Path) -> None:
-    engine = XttsEngine(
-        checkpoint_dir=str(folder), precision="float32", slots="1", waiting_limit="2"
-    )
-    try:
+    with closing(
+        XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="1", waiting_limit="2")
+    ) as engine:
         job = jobs(engine, 1)[0]
         renders = [engine.render(job) for _ in range(3)]
         with pytest.raises(EngineBusyError):
@@ -123,13 +116,12 @@ def test_more_renders_than_there_may_be_are_refused(folder: Path) -> None:
             render.cancel()
         whole = np.concatenate([chunk.samples for chunk in renders[0]])
         assert np.array_equal(whole, speak(engine, job))
-    finally:
-        engine.close()
 
 
 def test_a_render_waits_for_a_reader_who_is_behind(folder: Path) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32", run_ahead_s="2")
-    try:
+    with closing(
+        XttsEngine(checkpoint_dir=str(folder), precision="float32", run_ahead_s="2")
+    ) as engine:
         job = RenderJob("la " * 80, engine.describe().voices[0].id, "en")
         render = engine.render(job)
         first = next(render)
@@ -140,26 +132,20 @@ def test_a_render_waits_for_a_reader_who_is_behind(folder: Path) -> None:
         rest = np.concatenate([chunk.samples for chunk in render])
         assert waiting < 5 * 24_000
         assert len(first.samples) + len(rest) > 10 * 24_000
-    finally:
-        engine.close()
 
 
 def test_a_slot_that_becomes_free_goes_to_who_waits(folder: Path) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="1")
-    try:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="1")) as engine:
         job = jobs(engine, 1)[0]
         unread = engine.render(job)
         heard_samples = speak(engine, job)
         assert np.array_equal(heard_samples, np.concatenate([c.samples for c in unread]))
-    finally:
-        engine.close()
 
 
 def test_a_prompt_that_fails_ends_its_own_request_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
-    try:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32")) as engine:
         good, *_, bad = jobs(engine, 4)
         whole = speak(engine, good)
         begin = Decoder.begin
@@ -174,15 +160,12 @@ def test_a_prompt_that_fails_ends_its_own_request_alone(
         with pytest.raises(RuntimeError, match="planted"):
             speak(engine, bad)
         assert np.array_equal(np.concatenate([c.samples for c in render]), whole)
-    finally:
-        engine.close()
 
 
 def test_a_step_that_fails_ends_all_in_it_and_the_next_are_served(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32")
-    try:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32")) as engine:
         wanted = jobs(engine, 4)
         whole = speak(engine, wanted[0])
 
@@ -195,8 +178,6 @@ def test_a_step_that_fails_ends_all_in_it_and_the_next_are_served(
                 with pytest.raises(RuntimeError, match="planted"):
                     list(render)
         assert np.array_equal(speak(engine, wanted[0]), whole)
-    finally:
-        engine.close()
 
 
 def test_a_closed_engine_takes_no_more_and_leaves_nobody_waiting(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,8 @@ def test_slots_take_what_their_shapes_add_up_to(folder: Path) -> None:
 
 
 def test_five_hundred_requests_leave_memory_where_fifty_left_it(folder: Path) -> None:
-    engine = XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="4")
-    voice = engine.describe().voices[0].id
-    try:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="4")) as engine:
+        voice = engine.describe().voices[0].id
         after = {}
         for number in range(1, 501):
             # Some are heard to their end, some are left in the middle, some are never read.
@@ -61,6 +61,10 @@ def test_five_hundred_requests_leave_memory_where_fifty_left_it(folder: Path) ->
             if number in {50, 500}:
                 gc.collect()
                 after[number] = resident_bytes()
-    finally:
-        engine.close()
     assert after[500] - after[50] < 8 << 20
+
+
+def test_the_weights_file_does_not_stay_mapped(folder: Path) -> None:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="1")):
+        gc.collect()
+        assert str(folder) not in Path("/proc/self/maps").read_text()

@@ -106,7 +106,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tokenizer=tokenizer,
         gpt=gpt,
         vocoder=vocoder,
-        mel_stats=mel_stats.float(),
+        mel_stats=mel_stats.clone().float(),  # or the file stays mapped
         speakers=speakers,
         fingerprint=_fingerprint(files),
     )

@@ -70,8 +70,6 @@ class XttsEngine:
         if on_gpu:
             # Convolutions would otherwise multiply with ten bits of mantissa.
             torch.backends.cudnn.allow_tf32 = False
-        else:
-            keep_freed_memory()
         checkpoint = load_checkpoint(Path(checkpoint_dir))
         self._slots = int(slots)
         self._max_open = self._slots + int(waiting_limit)
@@ -106,6 +104,10 @@ class XttsEngine:
             ),
             max_open=self._max_open,
         )
+        if not on_gpu:
+            # Not before: what loading leaves is to go back to the kernel.
+            del checkpoint, gpt
+            keep_freed_memory()
 
     def describe(self) -> EngineDescription:
         """See `Engine`."""
