@@ -12,7 +12,7 @@ PyAV codes, soxr resamples. Nothing here knows of the network or of the service.
 """
 
 from audio_codec.decode import DecodedAudio, DecodeLimits, decode_audio
-from audio_codec.encode import EncodedFrame, StreamEncoder
+from audio_codec.encode import ENCODER_VERSION, EncodedFrame, StreamEncoder
 from audio_codec.errors import (
     CodecError,
     DecodeError,
@@ -37,6 +37,7 @@ from audio_codec.sandbox import Sandbox, SandboxLimits, SandboxResult
 from audio_codec.sniff import Container, sniff_container
 
 __all__ = [
+    "ENCODER_VERSION",
     "FORMATS",
     "AudioFormat",
     "Bitrates",

@@ -1,6 +1,7 @@
 """Encodes a stream of samples while it is being made."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,10 @@ from audio_codec.formats import AudioFormat, Encoding, codec_frames_per_frame, r
 from audio_codec.opus import OggOpusCoder, OpusPacketCoder
 from audio_codec.pcm import G711Coder, PcmCoder, wav_header
 from audio_codec.resample import StreamResampler, resampled_count
+
+# Says which programs and which revision of this one encode; the same samples and format may give
+# other bytes with another.
+ENCODER_VERSION = f"1 av {version('av')} ffmpeg {av.ffmpeg_version_info} soxr {version('soxr')}"
 
 
 @dataclass(frozen=True, slots=True)

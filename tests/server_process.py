@@ -58,10 +58,12 @@ def running_server(
     folder: Path,
     *flags: str,
     environment: Mapping[str, str] | None = None,
+    keeps_speech: bool = False,
     wait: bool = True,
 ) -> Iterator[ServerProcess]:
     """Starts a server on a free port, and ends it when the context is left.
 
+    Unless it `keeps_speech`, it has no cache: who asks twice is answered by the engine twice.
     Without `wait` it isn't waited for, and listens on a unix socket in `folder`.
     """
     log = folder / "server.log"
@@ -74,7 +76,11 @@ def running_server(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={
+                **os.environ,
+                "TTS_CACHE__ENABLED": str(keeps_speech).lower(),
+                **(environment or {}),
+            },
         ) as process,
     ):
         assert process.stdout is not None

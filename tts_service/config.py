@@ -24,6 +24,7 @@ from pydantic_settings import (
 from .ops.logging import LogFormat, LogLevel
 
 __all__ = [
+    "CacheSettings",
     "ConfigError",
     "PiperSettings",
     "Settings",
@@ -128,6 +129,29 @@ class XttsSettings(_Group):
         }
 
 
+class CacheSettings(_Group):
+    """What was spoken, kept."""
+
+    enabled: bool = Field(True, description="whether speech is kept at all")
+    dir: Path | None = Field(
+        None, description="folder; servers may share one; none: DATA_DIR/cache"
+    )
+    size_limit_bytes: int = Field(1 << 30, ge=1 << 20, le=1 << 50, description="of all files in it")
+    memory_limit_bytes: int = Field(
+        64 << 20, ge=0, le=1 << 40, description="of the responses that are also in memory"
+    )
+    entry_limit_bytes: int = Field(
+        16 << 20, ge=1 << 10, le=1 << 30, description="of a response; a larger one is not kept"
+    )
+    max_age_s: float = Field(
+        0.0, ge=0.0, le=1e9, description="how long speech is kept; 0: while there is room"
+    )
+
+    def folder(self, data_dir: Path) -> Path:
+        """Where it lies."""
+        return self.dir or data_dir / "cache"
+
+
 class UploadSettings(_Group):
     """Uploads of voices."""
 
@@ -196,7 +220,11 @@ class Settings(BaseSettings):
     reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("auto", description="console, json, or auto: by terminal")
+    metrics_listen: str = Field(
+        "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
+    )
     uploads: UploadSettings = UploadSettings()
+    cache: CacheSettings = CacheSettings()
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
     xtts: XttsSettings = XttsSettings()
@@ -212,6 +240,11 @@ class Settings(BaseSettings):
         if int(port) > 65_535:  # gRPC would wrap it around
             raise ValueError(f"there is no port {port}; ports end at 65535")
         return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _is_tcp_address(cls, value: str) -> str:
+        return cls._is_address(value) if value else value
 
     @field_validator("engines", mode="before")
     @classmethod

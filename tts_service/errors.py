@@ -19,6 +19,7 @@ __all__ = [
     "DeadlinePassed",
     "EngineUnavailable",
     "InvalidRequest",
+    "NotCached",
     "NotPossible",
     "Overloaded",
     "RenderFailed",
@@ -71,6 +72,15 @@ class VoiceNotFound(ServiceError):  # noqa: N818
     def __init__(self, voice: str) -> None:
         super().__init__(f"there is no voice {voice!r}")
         self.voice = voice
+
+
+class NotCached(ServiceError):  # noqa: N818
+    """Nothing but kept speech was asked for, and there is none."""
+
+    reason = "NOT_CACHED"
+
+    def __init__(self) -> None:
+        super().__init__("this speech is not kept, and the request's cache mode is ONLY")
 
 
 class NotPossible(ServiceError):  # noqa: N818

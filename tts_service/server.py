@@ -17,9 +17,11 @@ from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from voice_store import VoiceStore, VoiceStoreError
 
 from .api import CallBoundary, TextToSpeechServicer
+from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
 from .fleet import EngineState, Fleet, WorkerCommand, WorkerMisconfiguredError
-from .synthesis import Synthesizer
+from .ops.metrics import Metrics, serve_metrics
+from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
 
 __all__ = ["Server", "serve"]
@@ -39,14 +41,21 @@ class Server:
     """A front and its workers. Made inside the running event loop.
 
     Args:
+        disk: what was spoken is kept there; None keeps nothing.
         on_ready: called once, when all engines are ready, with the port that is listened on
             (0 for a unix socket) and a few words about the engines.
     """
 
     def __init__(
-        self, settings: Settings, store: VoiceStore, *, on_ready: Callable[[int, str], None]
+        self,
+        settings: Settings,
+        store: VoiceStore,
+        disk: DiskTier | None,
+        *,
+        on_ready: Callable[[int, str], None],
     ) -> None:
         self._settings = settings
+        self._store = store
         self._on_ready: Callable[[int, str], None] | None = on_ready
         self._began_s = time.monotonic()
         self._port = 0
@@ -66,6 +75,17 @@ class Server:
             health_interval_s=settings.worker_health_interval_s,
             on_change=self._on_change,
         )
+        self._metrics = Metrics()
+        self._cache = SpeechCache(
+            disk,
+            CacheLimits(
+                memory_bytes=settings.cache.memory_limit_bytes,
+                entry_bytes=settings.cache.entry_limit_bytes,
+                waiting_bytes=4 * settings.cache.entry_limit_bytes,
+                max_age_s=settings.cache.max_age_s or None,
+            ),
+            self._metrics,
+        )
         self._directory = VoiceDirectory(self._fleet, store)
         self._embeddings = Embeddings(store, self._fleet, engine_wait_s=settings.engine_wait_s)
         self._uploads = VoiceUploads(
@@ -74,12 +94,15 @@ class Server:
             self._embeddings,
             settings.uploads,
             spool_dir=settings.data_dir / "spool",
+            forget_speech=self._cache.forget_content,
         )
-        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fatal: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._background: set[asyncio.Task[None]] = set()
         self._synthesizer = Synthesizer(
             self._fleet,
+            self._directory,
             self._embeddings,
+            self._cache,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
@@ -91,14 +114,15 @@ class Server:
             ConfigError: the address can't be listened on, an engine refused its options, or the
                 default voice is none of the engines'.
         """
-        server = self._listen()
+        server, stop_metrics = self._listen(), self._serve_metrics()
         workers = asyncio.create_task(self._fleet.run(), name="fleet")
         stopped = asyncio.create_task(stop.wait(), name="stop")
-        tasks: set[asyncio.Task[Any]] = {workers, stopped}
+        cache = asyncio.create_task(self._cache.run(self._contents), name="cache")
+        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache}
         try:
             await self._on_change()
             await server.start()
-            await asyncio.wait([*tasks, self._fatal], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([workers, stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping = True
             await self._health.enter_graceful_shutdown()
@@ -107,7 +131,9 @@ class Server:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._synthesizer.close()
+            await self._synthesizer.close()
+            await self._cache.close()
+            stop_metrics()
         if self._fatal.done():
             self._fatal.result()
         if not workers.cancelled() and isinstance(workers.exception(), WorkerMisconfiguredError):
@@ -138,6 +164,25 @@ class Server:
                 "machine's; choose another with --listen"
             ) from error
         return server
+
+    def _serve_metrics(self) -> Callable[[], None]:
+        """Answers Prometheus if that is wanted; returns what ends it."""
+        host, _, port = self._settings.metrics_listen.rpartition(":")
+        if not host:
+            return lambda: None
+        try:
+            actual, stop = serve_metrics(self._metrics, host.strip("[]"), int(port))
+        except OSError as error:
+            raise ConfigError(
+                f"can't listen on {self._settings.metrics_listen}: {error.strerror}; choose "
+                "another with metrics_listen"
+            ) from error
+        structlog.get_logger().info("metrics", url=f"http://{host}:{actual}/metrics")
+        return stop
+
+    def _contents(self) -> set[str]:
+        """The content fingerprints of all uploaded voices."""
+        return {voice.content_fingerprint for voice in self._store.list()}
 
     async def _on_change(self) -> None:
         """Takes in that an engine came or went: the voices, the health, the first readiness."""
@@ -198,4 +243,17 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> 
                 voice=finding.voice_id,
                 problem=finding.problem,
             )
-        await Server(settings, store, on_ready=on_ready).run(stop)
+        await Server(settings, store, _open_cache(settings), on_ready=on_ready).run(stop)
+
+
+def _open_cache(settings: Settings) -> DiskTier | None:
+    if not settings.cache.enabled:
+        return None
+    try:
+        return DiskTier.open(
+            settings.cache.folder(settings.data_dir),
+            size_limit_bytes=settings.cache.size_limit_bytes,
+        )
+    except CacheUnusableError as error:
+        structlog.get_logger().warning("there is no cache; speech goes on", problem=str(error))
+        return None

@@ -40,6 +40,18 @@ _FORBIDDEN = [
             "voice_store",
         ],
     ),
+    (
+        "tts_service/cache",
+        [
+            "grpc",
+            "numpy",
+            "protos",
+            "tts_service.api",
+            "tts_service.synthesis",
+            "tts_service.fleet",
+            "tts_service.voices",
+        ],
+    ),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),
     (

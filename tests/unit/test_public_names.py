@@ -11,6 +11,7 @@ import pytest
         "audio_codec",
         "tts_client",
         "tts_service.api",
+        "tts_service.cache",
         "tts_service.engines.base",
         "tts_service.engines.piper",
         "tts_service.errors",

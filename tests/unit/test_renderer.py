@@ -11,10 +11,19 @@ import pytest
 from audio_codec import Encoding, resolve_format
 from tts_service.errors import EngineUnavailable, Overloaded
 from tts_service.fleet import Fleet, RenderStream, SegmentAudio, SegmentJob, Speaker
+from tts_service.ops.metrics import Metrics
 from tts_service.sampling import Sampling
-from tts_service.synthesis import SynthesisRequest, VoiceShare, resolve_request
+from tts_service.synthesis import (
+    CacheLimits,
+    SpeechCache,
+    SynthesisRequest,
+    VoiceShare,
+    resolve_request,
+)
+from tts_service.synthesis.keys import segment_keys
 from tts_service.synthesis.plan import SENTENCE_PAUSE_MS
 from tts_service.synthesis.renderer import render_utterance
+from tts_service.synthesis.segment_memo import SegmentMemo
 from tts_service.voices import Catalog, Embeddings, EngineTraits, Voice
 from voice_store import StoredVoice
 
@@ -97,6 +106,7 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
         default_voice="v",
         max_text_characters=1000,
     )
+    cache = SpeechCache(None, CacheLimits(0, 0, 0, None), Metrics())
     assert utterance.audio_format == resolve_format(Encoding.WAV, source_rate_hz=_RATE_HZ)
     return sum(
         [
@@ -105,8 +115,8 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
                 utterance,
                 cast(Fleet, fleet),
                 cast(Embeddings, _Embeddings()),
+                SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
                 request_id="r",
-                deadline_s=None,
                 engine_wait_s=1.0,
                 ahead_ms=1000,
             )

@@ -44,6 +44,7 @@ _SAMPLES: list[tuple[Exception, int, str]] = [
         code_pb2.INTERNAL,
         "INTERNAL",
     ),
+    (errors.NotCached(), code_pb2.NOT_FOUND, "NOT_CACHED"),
     (errors.DeadlinePassed(), code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
     (errors.RenderFailed("piper"), code_pb2.INTERNAL, "RENDER_FAILED"),
     (RuntimeError("secret /etc/passwd"), code_pb2.INTERNAL, "INTERNAL"),

@@ -12,10 +12,20 @@ from voice_store import StyleQuality
 from ..errors import InvalidRequest, Violation
 from ..fleet import EngineState, Supervisor
 from ..sampling import Sampling
-from ..synthesis import Event, Frame, Header, Summary, SynthesisRequest, VoiceShare
+from ..synthesis import (
+    CacheMode,
+    CacheStatus,
+    Event,
+    Frame,
+    Header,
+    Summary,
+    SynthesisRequest,
+    VoiceShare,
+)
 from ..voices import ConsentClaim, RecordingStart, UploadPart, Voice, VoiceMetadata
 
 __all__ = [
+    "cache_mode",
     "engine_info",
     "event_to_proto",
     "format_info",
@@ -38,6 +48,36 @@ _ENGINE_STATES = MappingProxyType(
         EngineState.RESTARTING: tts_pb2.ENGINE_STATE_RESTARTING,
     }
 )
+
+
+_CACHE_MODES: Mapping[tts_pb2.CacheMode.ValueType, CacheMode] = MappingProxyType(
+    {
+        tts_pb2.CACHE_MODE_UNSPECIFIED: CacheMode.DEFAULT,
+        tts_pb2.CACHE_MODE_BYPASS: CacheMode.BYPASS,
+        tts_pb2.CACHE_MODE_REFRESH: CacheMode.REFRESH,
+        tts_pb2.CACHE_MODE_ONLY: CacheMode.ONLY,
+    }
+)
+_CACHE_STATUSES = MappingProxyType(
+    {
+        CacheStatus.MISS: tts_pb2.CACHE_STATUS_MISS,
+        CacheStatus.HIT: tts_pb2.CACHE_STATUS_HIT,
+        CacheStatus.JOINED: tts_pb2.CACHE_STATUS_JOINED,
+    }
+)
+
+
+def cache_mode(message: tts_pb2.SynthesizeRequest) -> CacheMode:
+    """Reads what a request has to do with kept speech.
+
+    Raises:
+        InvalidRequest: the mode is none of this contract's.
+    """
+    mode = _CACHE_MODES.get(message.cache)
+    if mode is None:
+        names = ", ".join(map(tts_pb2.CacheMode.Name, _CACHE_MODES))
+        raise InvalidRequest(Violation("cache", f"is {message.cache}; it must be one of {names}"))
+    return mode
 
 
 def synthesis_request(message: tts_pb2.SynthesizeRequest) -> SynthesisRequest:
@@ -141,6 +181,7 @@ def _header(header: Header) -> tts_pb2.SynthesisHeader:
         language=header.language,
         format=_audio_format(header.audio_format),
         content_type=FORMATS[header.audio_format.encoding].content_type,
+        cache_status=_CACHE_STATUSES[header.cache_status],
         seed=header.seed,
         voice_mix=[
             tts_pb2.VoiceShare(voice=part.voice.id, weight=part.weight) for part in header.mix

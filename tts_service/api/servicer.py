@@ -18,6 +18,7 @@ from ..synthesis import (
     MAX_SPEED,
     MAX_VOICE_CHARACTERS,
     MIN_SPEED,
+    Header,
     Summary,
     Synthesizer,
     resolve_request,
@@ -57,7 +58,7 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self, request: tts_pb2.SynthesizeRequest, context: _Context
     ) -> AsyncIterator[tts_pb2.SynthesizeResponse]:
         """See the contract."""
-        asked = convert.synthesis_request(request)
+        asked, mode = convert.synthesis_request(request), convert.cache_mode(request)
         default_voice = "" if asked.voice_ids else await self._default_voice()
         utterance = resolve_request(
             asked,
@@ -72,14 +73,13 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         )
         call = current_call()
         events = self._synthesizer.synthesize(
-            utterance,
-            request_id=call.request_id,
-            arrived_s=call.arrived_s,
-            timeout_s=context.time_remaining(),
+            utterance, mode, request_id=call.request_id, arrived_s=call.arrived_s
         )
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, Summary):
+                if isinstance(event, Header):
+                    structlog.contextvars.bind_contextvars(cache=event.cache_status.value)
+                elif isinstance(event, Summary):
                     structlog.contextvars.bind_contextvars(
                         audio_ms=event.audio_ms, first_audio_ms=round(event.first_audio_ms, 1)
                     )

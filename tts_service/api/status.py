@@ -1,6 +1,7 @@
 """The one place where errors become gRPC statuses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
@@ -17,6 +18,7 @@ from ..errors import (
     DeadlinePassed,
     EngineUnavailable,
     InvalidRequest,
+    NotCached,
     NotPossible,
     Overloaded,
     RenderFailed,
@@ -27,6 +29,16 @@ from ..errors import (
 __all__ = ["DOMAIN", "to_status"]
 
 DOMAIN = "tts.v1"
+
+# Of errors that say no more than their reason and their text.
+_PLAIN_CODES: Mapping[type[ServiceError], int] = MappingProxyType(
+    {
+        DeadlinePassed: code_pb2.DEADLINE_EXCEEDED,
+        NotCached: code_pb2.NOT_FOUND,
+        NotPossible: code_pb2.FAILED_PRECONDITION,
+        RenderFailed: code_pb2.INTERNAL,
+    }
+)
 
 
 def to_status(error: Exception, request_id: str) -> status_pb2.Status:
@@ -68,18 +80,14 @@ def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:
             return code_pb2.ALREADY_EXISTS, "VOICE_EXISTS", text, [detail]
         case StorageFullError():
             return code_pb2.RESOURCE_EXHAUSTED, "STORAGE_FULL", text, []
-        case NotPossible():
-            return code_pb2.FAILED_PRECONDITION, error.reason, text, []
         case Overloaded():
             detail = _retry_info(error.retry_after_ms)
             return code_pb2.RESOURCE_EXHAUSTED, error.reason, text, [detail]
         case EngineUnavailable():
             hints = [] if error.retry_after_ms is None else [_retry_info(error.retry_after_ms)]
             return code_pb2.UNAVAILABLE, error.reason, text, hints
-        case DeadlinePassed():
-            return code_pb2.DEADLINE_EXCEEDED, error.reason, text, []
-        case RenderFailed():
-            return code_pb2.INTERNAL, error.reason, text, []
+        case ServiceError() if type(error) in _PLAIN_CODES:
+            return _PLAIN_CODES[type(error)], error.reason, text, []
         case _:
             text = "the server failed on this request"
             return code_pb2.INTERNAL, ServiceError.reason, text, []

@@ -107,23 +107,16 @@ class Connection:
             return await self._stub.Describe(engine_pb2.DescribeRequest())
 
     @asynccontextmanager
-    async def render(
-        self, job: SegmentJob, *, request_id: str, timeout_s: float | None
-    ) -> AsyncIterator[RenderStream]:
+    async def render(self, job: SegmentJob, *, request_id: str) -> AsyncIterator[RenderStream]:
         """Renders a segment while the context is open; entered when its header has come.
 
         Raises, here and from the stream's `audio`:
             EngineUnavailable: the worker ended or can't be reached.
             Overloaded: the engine has as many renders open as it takes.
             NotPossible: this installation of the engine can't do it.
-            DeadlinePassed: `timeout_s` passed.
             RenderFailed: the engine failed on this text.
         """
-        call = self._stub.Render(
-            job.to_proto(),
-            timeout=timeout_s,
-            metadata=(("x-request-id", request_id),),
-        )
+        call = self._stub.Render(job.to_proto(), metadata=(("x-request-id", request_id),))
         responses = aiter(call)
         try:
             with self._translated_errors():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from audio_codec import AudioFormat
 
 from ..voices import Voice
+from .cache_mode import CacheStatus
 from .mix import VoicePart
 
 __all__ = ["Event", "Frame", "Header", "Summary"]
@@ -17,7 +18,8 @@ class Header:
     Attributes:
         voice: who speaks; for a mix a voice without an id.
         mix: the voices that are mixed; none if one voice speaks.
-        seed: what the engine draws with; None if it doesn't sample.
+        seed: what all of it is drawn with; None if the engine doesn't sample, or if kept parts
+            have seeds of their own.
     """
 
     request_id: str
@@ -25,6 +27,7 @@ class Header:
     mix: tuple[VoicePart, ...]
     language: str
     audio_format: AudioFormat
+    cache_status: CacheStatus
     seed: int | None
 
 

@@ -1,5 +1,6 @@
 """The PCM of a whole utterance: its segments, one after another, with their pauses.
 
+A segment that was spoken before comes from the cache, any other from a worker.
 The next segment is rendered while the one before it is being encoded and sent, but never
 further ahead than a bound.
 """
@@ -18,6 +19,8 @@ from ..voices import Embeddings
 from .mix import VoicePart
 from .plan import Segment
 from .request import Utterance
+from .segment_memo import SegmentMemo
+from .segment_speech import SegmentSpeech
 
 __all__ = ["Pcm", "render_utterance"]
 
@@ -46,9 +49,9 @@ async def render_utterance(
     utterance: Utterance,
     fleet: Fleet,
     embeddings: Embeddings,
+    memo: SegmentMemo,
     *,
     request_id: str,
-    deadline_s: float | None,
     engine_wait_s: float,
     ahead_ms: int,
 ) -> AsyncGenerator[Pcm]:
@@ -57,16 +60,12 @@ async def render_utterance(
     Closing the generator stops the render in the worker.
 
     Args:
-        deadline_s: when the caller's time is over, on `time.monotonic`'s clock.
         engine_wait_s: how long to wait for an engine that is starting.
 
     Raises:
-        EngineUnavailable, Overloaded, NotPossible, DeadlinePassed, RenderFailed: see
-            `Connection.render`.
+        EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
     """
-    rendering = _Rendering(
-        utterance, fleet, embeddings, request_id, deadline_s, engine_wait_s, ahead_ms
-    )
+    rendering = _Rendering(utterance, fleet, embeddings, memo, request_id, engine_wait_s, ahead_ms)
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
         while (item := await rendering.queue.get()) is not None:
@@ -89,8 +88,8 @@ class _Rendering:
         utterance: Utterance,
         fleet: Fleet,
         embeddings: Embeddings,
+        memo: SegmentMemo,
         request_id: str,
-        deadline_s: float | None,
         engine_wait_s: float,
         ahead_ms: int,
     ) -> None:
@@ -100,32 +99,44 @@ class _Rendering:
         self._utterance = utterance
         self._fleet = fleet
         self._embeddings = embeddings
+        self._memo = memo
         self._request_id = request_id
-        self._deadline_s = deadline_s
         self._engine_wait_s = engine_wait_s
+        self._speakers: tuple[Speaker, ...] = ()
         self._run_count = 0
 
     async def run(self) -> None:
         """Renders all segments, one after another."""
         last: Exception | None = None
-        utterance = self._utterance
         try:
-            speakers = await self._speakers(utterance.parts)
-            for number, segment in enumerate(utterance.segments):
-                job = SegmentJob(
-                    text=segment.text,
-                    speakers=speakers,
-                    language=utterance.language,
-                    speed=utterance.speed,
-                    sampling=utterance.sampling,
-                    look_ahead=number > 0,
-                )
-                await self._render_when_free(segment, job)
+            for number, segment in enumerate(self._utterance.segments):
+                speech = await self._memo.find(number)
+                if speech is None:
+                    speech = await self._render_when_free(segment, await self._job(number))
+                    self._memo.note(number, speech)
+                else:
+                    await self._play(segment, speech)
+                pause = np.zeros(speech.sample_rate_hz * segment.pause_ms // 1000, dtype=np.float32)
+                end = segment.end_character
+                await self._put(pause, speech.sample_rate_hz, (end, end), None)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
         await self.queue.put(last)
 
-    async def _speakers(self, parts: tuple[VoicePart, ...]) -> tuple[Speaker, ...]:
+    async def _job(self, number: int) -> SegmentJob:
+        utterance = self._utterance
+        if not self._speakers:
+            self._speakers = await self._find_speakers(utterance.parts)
+        return SegmentJob(
+            text=utterance.segments[number].text,
+            speakers=self._speakers,
+            language=utterance.language,
+            speed=utterance.speed,
+            sampling=utterance.sampling,
+            look_ahead=number > 0,
+        )
+
+    async def _find_speakers(self, parts: tuple[VoicePart, ...]) -> tuple[Speaker, ...]:
         # The heaviest weighs 1, so that weights of any size have a finite sum.
         heaviest = max(part.weight for part in parts)
         speakers = []
@@ -136,25 +147,30 @@ class _Rendering:
             speakers.append(Speaker(voice.engine_voice, embedding, part.weight / heaviest))
         return tuple(speakers)
 
-    async def _render_when_free(self, segment: Segment, job: SegmentJob) -> None:
+    async def _play(self, segment: Segment, speech: SegmentSpeech) -> None:
+        """Hands on what was spoken before."""
+        total = self._total(speech.sample_count)
+        for run in speech.runs:
+            span = segment.source_span(run.start_character, run.end_character)
+            await self._put(run.samples, speech.sample_rate_hz, span, total)
+
+    async def _render_when_free(self, segment: Segment, job: SegmentJob) -> SegmentSpeech:
         before = self._run_count
         while True:
             try:
-                await self._render(segment, job)
+                return await self._render(segment, job)
             except Overloaded as error:
                 if not before or self._run_count > before:
                     raise
                 # What is being heard is not broken off: its caller would ask for all of it
                 # again, of an engine that has enough to do.
                 await asyncio.sleep(error.retry_after_ms / 1000)
-            else:
-                return
 
-    async def _render(self, segment: Segment, job: SegmentJob) -> None:
+    async def _render(self, segment: Segment, job: SegmentJob) -> SegmentSpeech:
         engine = self._utterance.voice.engine
         connection = await self._fleet.connection(engine, self._engine_wait_s)
         try:
-            await self._render_with(connection, segment, job)
+            return await self._render_with(connection, segment, job)
         except EngineUnavailable as error:
             if self._run_count or error.reason != "WORKER_LOST":
                 raise
@@ -165,27 +181,27 @@ class _Rendering:
                 engine, self._engine_wait_s, successor_of=connection
             )
             try:
-                await self._render_with(connection, segment, job)
+                return await self._render_with(connection, segment, job)
             except EngineUnavailable as again:
                 raise EngineUnavailable(
                     engine, "lost two workers on this text", reason="WORKERS_LOST"
                 ) from again
 
-    async def _render_with(self, connection: Connection, segment: Segment, job: SegmentJob) -> None:
-        utterance = self._utterance
-        remaining_s = None if self._deadline_s is None else self._deadline_s - time.monotonic()
-        async with connection.render(
-            job,
-            request_id=self._request_id,
-            timeout_s=None if remaining_s is None else max(0.0, remaining_s),
-        ) as stream:
-            rate_hz = stream.sample_rate_hz
-            total = stream.sample_count if len(utterance.segments) == 1 else None
+    async def _render_with(
+        self, connection: Connection, segment: Segment, job: SegmentJob
+    ) -> SegmentSpeech:
+        runs = []
+        async with connection.render(job, request_id=self._request_id) as stream:
+            total = self._total(stream.sample_count)
             async for audio in stream.audio:
+                runs.append(audio)
                 span = segment.source_span(audio.start_character, audio.end_character)
-                await self._put(audio.samples, rate_hz, span, total)
-            pause = np.zeros(rate_hz * segment.pause_ms // 1000, dtype=np.float32)
-            await self._put(pause, rate_hz, (segment.end_character, segment.end_character), total)
+                await self._put(audio.samples, stream.sample_rate_hz, span, total)
+        return SegmentSpeech(stream.sample_rate_hz, tuple(runs), time.time())
+
+    def _total(self, segment_samples: int | None) -> int | None:
+        """The samples of the whole utterance, if those of one segment tell."""
+        return segment_samples if len(self._utterance.segments) == 1 else None
 
     async def _put(
         self,

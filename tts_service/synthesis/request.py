@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from audio_codec import AudioFormat, Encoding, FormatError, resolve_format
 from voice_store import DEFAULT_STYLE
@@ -68,6 +68,7 @@ class Utterance:
         voice: who speaks; for a mix a voice without an id.
         parts: that voice alone, or the voices that are mixed.
         sampling: with a seed if the engine samples; else the default.
+        is_seed_drawn: whether that seed is the server's and not the caller's.
         segments: none if the text holds nothing that can be spoken.
     """
 
@@ -78,7 +79,13 @@ class Utterance:
     audio_format: AudioFormat
     speed: float
     sampling: Sampling
+    is_seed_drawn: bool
     segments: tuple[Segment, ...]
+
+    @property
+    def asked_sampling(self) -> Sampling:
+        """The sampling as the caller asked for it."""
+        return replace(self.sampling, seed=None) if self.is_seed_drawn else self.sampling
 
     @property
     def mix(self) -> tuple[VoicePart, ...]:
@@ -138,6 +145,7 @@ def resolve_request(
         audio_format=audio_format,
         speed=1.0 if request.speed is None else request.speed,
         sampling=with_seed(request.sampling) if voice.traits.can_sample else Sampling(),
+        is_seed_drawn=voice.traits.can_sample and request.sampling.seed is None,
         segments=plan_segments(text, max_characters=limit, language=language),
     )
 

@@ -1,28 +1,37 @@
-"""The pipeline: an utterance's PCM through one encoder to a stream of events."""
+"""The pipeline: what was spoken before is replayed, what is being spoken is joined, and all else
+is rendered, encoded and kept."""
 
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
-import google_crc32c
-
-from audio_codec import EncodedFrame
-
+from ..errors import NotCached
 from ..fleet import Fleet
-from ..voices import Embeddings
+from ..voices import Embeddings, VoiceDirectory
+from .cache_mode import CacheMode, CacheStatus
 from .encoder import ThreadedEncoder
-from .events import Event, Frame, Header, Summary
+from .events import Event, Header, Summary
+from .flight import Flight, Flights
+from .frame_maker import FrameMaker
+from .keys import rendition_key, segment_keys
+from .marks import speech_marks
 from .renderer import Pcm, render_utterance
+from .rendition import Rendition
 from .request import Utterance
-from .timeline import Timeline
+from .segment_memo import SegmentMemo
+from .source import FlightSource, KeptSource, Source
+from .speech_cache import SpeechCache
 
 __all__ = ["Synthesizer"]
 
+# Encoded audio that a response may be ahead of its quickest caller.
+_LEAD_MS = 1000
+
 
 class Synthesizer:
-    """Speaks utterances; owns the threads that encode. One for a server.
+    """Speaks utterances; owns the threads that encode, and what is on its way. One for a server.
 
     Args:
         engine_wait_s: how long a call waits for an engine that is starting.
@@ -30,65 +39,162 @@ class Synthesizer:
     """
 
     def __init__(
-        self, fleet: Fleet, embeddings: Embeddings, *, engine_wait_s: float, render_ahead_ms: int
+        self,
+        fleet: Fleet,
+        directory: VoiceDirectory,
+        embeddings: Embeddings,
+        cache: SpeechCache,
+        *,
+        engine_wait_s: float,
+        render_ahead_ms: int,
     ) -> None:
         self._fleet = fleet
+        self._directory = directory
         self._embeddings = embeddings
+        self._cache = cache
         self._engine_wait_s = engine_wait_s
         self._render_ahead_ms = render_ahead_ms
+        self._flights = Flights()
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="encode")
 
-    def close(self) -> None:
-        """Ends the threads. No synthesis is in progress."""
+    async def close(self) -> None:
+        """Ends the work that nobody reads any more, and the threads. No call is in progress."""
+        await self._flights.close()
         self._pool.shutdown()
 
     async def synthesize(
-        self, utterance: Utterance, *, request_id: str, arrived_s: float, timeout_s: float | None
+        self, utterance: Utterance, mode: CacheMode, *, request_id: str, arrived_s: float
     ) -> AsyncGenerator[Event]:
         """Yields a header, the audio as it is made, and a summary.
 
         The header leaves with the first audio and not before it, since a client's transport
         tries a call again only as long as nothing has come of it. Closing the generator stops
-        all work for it.
+        all work for it that is nobody else's, too.
 
         Args:
             arrived_s: when the request arrived, on `time.monotonic`'s clock.
-            timeout_s: what is left of the caller's time.
 
         Raises:
+            NotCached: it isn't kept, and nothing else was asked for.
             ServiceError: see `render_utterance`.
         """
-        stream = _Stream(utterance, request_id, arrived_s)
+        source = await self._find_source(utterance, mode, request_id)
+        first_audio_s = last_audio_s = arrived_s
+        header: Header | None = _header(utterance, source, request_id)
+        try:
+            async with aclosing(source.frames()) as frames:
+                async for frame in frames:
+                    if header is not None:
+                        yield header
+                    yield frame
+                    # The transport has taken it.
+                    last_audio_s = time.monotonic()
+                    if header is not None:
+                        header, first_audio_s = None, last_audio_s
+        finally:
+            source.close()
+        if header is not None:
+            yield header
+        totals, rate_hz = source.totals, utterance.audio_format.sample_rate_hz
+        yield Summary(
+            audio_ms=totals.sample_count * 1000 // rate_hz,
+            sample_count=totals.sample_count,
+            byte_count=totals.byte_count,
+            crc32c=totals.crc32c,
+            first_audio_ms=(first_audio_s - arrived_s) * 1000,
+            render_ms=(last_audio_s - arrived_s) * 1000,
+            character_count=utterance.character_count,
+        )
+
+    async def _find_source(self, utterance: Utterance, mode: CacheMode, request_id: str) -> Source:
+        key, keys = rendition_key(utterance), segment_keys(utterance)
+        known: Set[str] = frozenset()
+        if mode.looks:
+            if (source := self._at_hand(key, mode)) is not None:
+                return source
+            found, known = await self._cache.find(key, keys)
+            if found is not None:
+                self._cache.count("disk")
+                return KeptSource(found)
+            # While the disk was read, somebody may have begun or finished the same.
+            if (source := self._at_hand(key, mode)) is not None:
+                return source
+        if all(segment_key in known for segment_key in keys):
+            status = CacheStatus.HIT
+            self._cache.count("segments")
+        else:
+            if mode is CacheMode.ONLY:
+                raise NotCached
+            status = CacheStatus.MISS
+            self._cache.count("miss" if mode.keeps else "bypass")
+        memo = SegmentMemo(self._cache, keys, known, collects=mode.keeps)
+        return FlightSource(self._start(utterance, key, memo, mode, request_id), status)
+
+    def _at_hand(self, key: str, mode: CacheMode) -> Source | None:
+        """Finds what can be heard at once, or is on its way."""
+        if (kept := self._cache.recall(key)) is not None:
+            self._cache.count("memory")
+            return KeptSource(kept)
+        flight = self._flights.find(key) if mode is CacheMode.DEFAULT else None
+        if flight is None:
+            return None
+        self._cache.count("joined")
+        return FlightSource(flight, CacheStatus.JOINED)
+
+    def _start(
+        self, utterance: Utterance, key: str, memo: SegmentMemo, mode: CacheMode, request_id: str
+    ) -> Flight:
+        # Segments that were kept have seeds of their own, if the caller named none.
+        mixed = utterance.is_seed_drawn and memo.has_known
+        flight = Flight(
+            seed=None if mixed else utterance.sampling.seed,
+            lead_ms=_LEAD_MS,
+            limit_bytes=self._cache.limits.entry_bytes,
+        )
+
+        async def make() -> None:
+            await self._render(flight, utterance, memo, request_id)
+            if mode.keeps and flight.frames and flight.is_whole and self._has_voices(utterance):
+                rendition = Rendition(flight.frames, flight.totals, flight.seed, time.time())
+                self._cache.keep(key, rendition, memo.spoken, marks=speech_marks(utterance.parts))
+
+        self._flights.start(
+            flight,
+            make,
+            key=key if mode.keeps else None,
+            is_nearly_done=lambda: mode.keeps and memo.is_complete,
+        )
+        return flight
+
+    async def _render(
+        self, flight: Flight, utterance: Utterance, memo: SegmentMemo, request_id: str
+    ) -> None:
+        maker = FrameMaker(utterance.audio_format.sample_rate_hz)
         pcm_runs = render_utterance(
             utterance,
             self._fleet,
             self._embeddings,
+            memo,
             request_id=request_id,
-            deadline_s=None if timeout_s is None else time.monotonic() + timeout_s,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,
         )
         encoder: ThreadedEncoder | None = None
+        sample_count = 0
         async with aclosing(pcm_runs):
             try:
                 async for pcm in pcm_runs:
                     if encoder is None:
                         encoder = self._encoder(utterance, pcm)
-                    stream.heard(pcm)
-                    for event in stream.frames(await encoder.encode(pcm.samples)):
-                        yield event
-                        stream.sent(event)
+                    maker.heard(len(pcm.samples), pcm.sample_rate_hz, pcm.span)
+                    await flight.append(maker.frames(await encoder.encode(pcm.samples)))
                 if encoder is not None:
-                    for event in stream.frames(await encoder.finish()):
-                        yield event
-                        stream.sent(event)
-                    stream.sample_count = encoder.sample_count
+                    await flight.append(maker.frames(await encoder.finish()))
+                    sample_count = encoder.sample_count
             finally:
                 if encoder is not None:
                     encoder.close()
-        if stream.frame_count == 0:
-            yield stream.header()
-        yield stream.summary()
+        flight.end(maker.totals(sample_count))
 
     def _encoder(self, utterance: Utterance, first: Pcm) -> ThreadedEncoder:
         return ThreadedEncoder(
@@ -98,80 +204,20 @@ class Synthesizer:
             source_sample_count=first.total_samples,
         )
 
+    def _has_voices(self, utterance: Utterance) -> bool:
+        """Whether nobody deleted a voice while it was speaking: of that nothing is to be kept."""
+        catalog = self._directory.catalog
+        found = [(part.voice, catalog.find(part.voice.id)) for part in utterance.parts]
+        return all(now is not None and now.stored == voice.stored for voice, now in found)
 
-class _Stream:
-    """What one call's events are counted and stamped with."""
 
-    def __init__(self, utterance: Utterance, request_id: str, arrived_s: float) -> None:
-        self._arrived_s = arrived_s
-        self.sample_count = 0
-        self.frame_count = 0
-        self._utterance = utterance
-        self._request_id = request_id
-        self._rate_hz = utterance.audio_format.sample_rate_hz
-        self._timeline = Timeline()
-        self._source_rate_hz = self._rate_hz
-        self._byte_count = 0
-        self._crc32c = 0
-        self._first_audio_ms = 0.0
-        self._last_audio_ms = 0.0
-
-    def heard(self, pcm: Pcm) -> None:
-        """Notes the text that a run of PCM speaks."""
-        self._source_rate_hz = pcm.sample_rate_hz
-        self._timeline.append(len(pcm.samples), pcm.span)
-
-    def frames(self, encoded: Iterable[EncodedFrame]) -> Iterable[Event]:
-        """Yields events for encoded frames, and the header before the first of them."""
-        for frame in encoded:
-            if self.frame_count == 0:
-                yield self.header()
-            start_ms = self._ms(frame.start_sample)
-            start, end = self._timeline.span_at(
-                frame.start_sample * self._source_rate_hz // self._rate_hz
-            )
-            sequence = self.frame_count
-            self.frame_count += 1
-            self._byte_count += len(frame.data)
-            self._crc32c = google_crc32c.extend(self._crc32c, frame.data)
-            yield Frame(
-                data=frame.data,
-                sequence=sequence,
-                start_ms=start_ms,
-                duration_ms=self._ms(frame.start_sample + frame.sample_count) - start_ms,
-                start_character=start,
-                end_character=end,
-            )
-
-    def sent(self, event: Event) -> None:
-        """Notes that the transport took an event."""
-        if isinstance(event, Frame):
-            self._last_audio_ms = (time.monotonic() - self._arrived_s) * 1000
-            self._first_audio_ms = self._first_audio_ms or self._last_audio_ms
-
-    def header(self) -> Header:
-        """The first event."""
-        utterance = self._utterance
-        return Header(
-            request_id=self._request_id,
-            voice=utterance.voice,
-            mix=utterance.mix,
-            language=utterance.language,
-            audio_format=utterance.audio_format,
-            seed=utterance.sampling.seed,
-        )
-
-    def summary(self) -> Summary:
-        """The last event."""
-        return Summary(
-            audio_ms=self._ms(self.sample_count),
-            sample_count=self.sample_count,
-            byte_count=self._byte_count,
-            crc32c=self._crc32c,
-            first_audio_ms=self._first_audio_ms,
-            render_ms=self._last_audio_ms,
-            character_count=self._utterance.character_count,
-        )
-
-    def _ms(self, sample: int) -> int:
-        return sample * 1000 // self._rate_hz
+def _header(utterance: Utterance, source: Source, request_id: str) -> Header:
+    return Header(
+        request_id=request_id,
+        voice=utterance.voice,
+        mix=utterance.mix,
+        language=utterance.language,
+        audio_format=utterance.audio_format,
+        cache_status=source.status,
+        seed=source.seed,
+    )

@@ -8,7 +8,7 @@ else; what comes back is checked as a stranger's.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ class VoiceUploads:
 
     Args:
         spool_dir: folder for the bytes that arrive; made if it is missing.
+        forget_speech: drops what a voice has spoken, by its content fingerprint.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class VoiceUploads:
         embeddings: Embeddings,
         limits: UploadSettings,
         spool_dir: Path,
+        forget_speech: Callable[[str], Awaitable[None]],
     ) -> None:
         self._store = store
         self._directory = directory
         self._embeddings = embeddings
         self._limits = limits
         self._spool_dir = spool_dir
+        self._forget_speech = forget_speech
         self._running = 0
 
     async def upload(self, parts: AsyncIterator[UploadPart]) -> tuple[Voice, bool]:
@@ -118,8 +121,13 @@ class VoiceUploads:
                 f"voice {voice.id!r} came with engine {voice.engine!r} and can't be deleted",
                 reason="ENGINE_VOICE",
             )
-        await asyncio.to_thread(self._store.delete, voice.stored.id)
+        # A caller who leaves meanwhile doesn't stop it halfway.
+        await asyncio.shield(self._erase(voice.stored))
+
+    async def _erase(self, stored: StoredVoice) -> None:
+        await asyncio.to_thread(self._store.delete, stored.id)
         self._directory.refresh()
+        await self._forget_speech(stored.content_fingerprint)
 
     async def _upload(self, parts: AsyncIterator[UploadPart]) -> tuple[Voice, bool]:
         metadata = await anext(parts, None)

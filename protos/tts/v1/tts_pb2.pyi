@@ -29,6 +29,66 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CacheMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_MODE_UNSPECIFIED: _CacheMode.ValueType  # 0
+    """What was spoken before answers; what is spoken now is kept. A request without a seed is
+    answered by whatever rendering there is.
+    """
+    CACHE_MODE_BYPASS: _CacheMode.ValueType  # 1
+    """Speaks anew and keeps nothing."""
+    CACHE_MODE_REFRESH: _CacheMode.ValueType  # 2
+    """Speaks anew and keeps it in place of what was kept."""
+    CACHE_MODE_ONLY: _CacheMode.ValueType  # 3
+    """Never speaks: NOT_FOUND with the reason NOT_CACHED for what isn't kept."""
+
+class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
+    """What a request has to do with the speech that the server keeps."""
+
+CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
+"""What was spoken before answers; what is spoken now is kept. A request without a seed is
+answered by whatever rendering there is.
+"""
+CACHE_MODE_BYPASS: CacheMode.ValueType  # 1
+"""Speaks anew and keeps nothing."""
+CACHE_MODE_REFRESH: CacheMode.ValueType  # 2
+"""Speaks anew and keeps it in place of what was kept."""
+CACHE_MODE_ONLY: CacheMode.ValueType  # 3
+"""Never speaks: NOT_FOUND with the reason NOT_CACHED for what isn't kept."""
+Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
+
+class _CacheStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_STATUS_UNSPECIFIED: _CacheStatus.ValueType  # 0
+    """Not used."""
+    CACHE_STATUS_MISS: _CacheStatus.ValueType  # 1
+    """An engine speaks at least a part of it for this call."""
+    CACHE_STATUS_HIT: _CacheStatus.ValueType  # 2
+    """All of it was kept."""
+    CACHE_STATUS_JOINED: _CacheStatus.ValueType  # 3
+    """An engine speaks it for this call and for others that asked for the same."""
+
+class CacheStatus(_CacheStatus, metaclass=_CacheStatusEnumTypeWrapper):
+    """Where the speech of a stream comes from."""
+
+CACHE_STATUS_UNSPECIFIED: CacheStatus.ValueType  # 0
+"""Not used."""
+CACHE_STATUS_MISS: CacheStatus.ValueType  # 1
+"""An engine speaks at least a part of it for this call."""
+CACHE_STATUS_HIT: CacheStatus.ValueType  # 2
+"""All of it was kept."""
+CACHE_STATUS_JOINED: CacheStatus.ValueType  # 3
+"""An engine speaks it for this call and for others that asked for the same."""
+Global___CacheStatus: _TypeAlias = CacheStatus  # noqa: Y015
+
 class _Encoding:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -185,6 +245,7 @@ class SynthesizeRequest(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     VOICE_MIX_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Plain text, at most `Limits.max_text_characters` long. Line breaks and tabs are
     white space; other control characters are refused.
@@ -201,6 +262,8 @@ class SynthesizeRequest(_message.Message):
     """Style to speak in, one of `Voice.styles`. Empty: `neutral`, or the voice's first style.
     Refused together with `voice_mix`, whose voices speak in that default style each.
     """
+    cache: Global___CacheMode.ValueType
+    """Whether what was spoken before may answer."""
     @_builtins.property
     def format(self) -> Global___AudioFormat:
         """How to encode the audio. Absent: MP3 at the rate nearest to the voice's own."""
@@ -232,10 +295,11 @@ class SynthesizeRequest(_message.Message):
         style: _builtins.str = ...,
         sampling: Global___Sampling | None = ...,
         voice_mix: _abc.Iterable[Global___VoiceShare] | None = ...,
+        cache: Global___CacheMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "prosody", b"prosody", "sampling", b"sampling", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input", b"input", "language", b"language", "prosody", b"prosody", "sampling", b"sampling", "style", b"style", "text", b"text", "voice", b"voice", "voice_mix", b"voice_mix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "format", b"format", "input", b"input", "language", b"language", "prosody", b"prosody", "sampling", b"sampling", "style", b"style", "text", b"text", "voice", b"voice", "voice_mix", b"voice_mix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
@@ -444,6 +508,7 @@ class SynthesisHeader(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CACHE_STATUS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     VOICE_MIX_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
@@ -460,9 +525,11 @@ class SynthesisHeader(_message.Message):
     """BCP-47 tag of the language that is spoken."""
     content_type: _builtins.str
     """Media type of the joined frames, such as `audio/mpeg`."""
+    cache_status: Global___CacheStatus.ValueType
+    """Where the speech comes from."""
     seed: _builtins.int
     """The seed that was used, the request's or one drawn by the server. Absent if the engine
-    doesn't sample.
+    doesn't sample, and if the request had none and parts of the speech were kept from others.
     """
     @_builtins.property
     def format(self) -> Global___AudioFormat:
@@ -470,9 +537,7 @@ class SynthesisHeader(_message.Message):
 
     @_builtins.property
     def voice_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoiceShare]:
-        """The mix that speaks, as it was asked for. Empty for a single voice.
-        Number 8 is kept for the cache status.
-        """
+        """The mix that speaks, as it was asked for. Empty for a single voice."""
 
     def __init__(
         self,
@@ -484,12 +549,13 @@ class SynthesisHeader(_message.Message):
         language: _builtins.str = ...,
         format: Global___AudioFormat | None = ...,
         content_type: _builtins.str = ...,
+        cache_status: Global___CacheStatus.ValueType = ...,
         seed: _builtins.int | None = ...,
         voice_mix: _abc.Iterable[Global___VoiceShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "format", b"format", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "content_type", b"content_type", "engine", b"engine", "format", b"format", "language", b"language", "model_fingerprint", b"model_fingerprint", "request_id", b"request_id", "seed", b"seed", "voice", b"voice", "voice_mix", b"voice_mix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "cache_status", b"cache_status", "content_type", b"content_type", "engine", b"engine", "format", b"format", "language", b"language", "model_fingerprint", b"model_fingerprint", "request_id", b"request_id", "seed", b"seed", "voice", b"voice", "voice_mix", b"voice_mix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

@@ -1,0 +1,84 @@
+"""How `diskcache` writes keys and values here: text, and sealed bytes in files. Never a pickle."""
+
+import os
+import re
+from contextlib import suppress
+from typing import Any
+
+import diskcache
+from diskcache.core import MODE_BINARY, UNKNOWN
+
+from .seal import BadValueError, seal
+
+__all__ = ["VALUE_FILE", "SealedDisk"]
+
+# Relative to the folder, as `Disk.filename` makes it.
+VALUE_FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
+
+
+class SealedDisk(diskcache.Disk):  # type: ignore[misc] # it has no types
+    """Refuses what `diskcache.Disk` would hand to pickle, which runs what it reads.
+
+    See CVE-2025-69872, for which there is no release. Every value is a file of its own, however
+    small: a row that is deleted may leave its bytes in the database, a deleted file doesn't.
+    """
+
+    def put(self, key: Any) -> tuple[str, bool]:
+        """Writes a key.
+
+        Raises:
+            TypeError: it is no text.
+        """
+        if type(key) is not str:
+            raise TypeError(f"a key is text, not {type(key).__name__}")
+        return key, True
+
+    def get(self, key: Any, raw: Any) -> str:
+        """Reads a key.
+
+        Raises:
+            BadValueError: it is a pickle, or no text.
+        """
+        if not raw or type(key) is not str:
+            raise BadValueError("has a key that is no text")
+        return key
+
+    def store(self, value: Any, read: Any, key: Any = UNKNOWN) -> tuple[int, int, str, None]:
+        """Writes a value into a file; leaves none if that fails.
+
+        Raises:
+            TypeError: it is not bytes.
+            OSError: the disk is full, or gone.
+        """
+        if type(value) is not bytes or read:
+            raise TypeError(f"a value is bytes, not {type(value).__name__}")
+        filename, full_path = self.filename(key, value)
+        sealed = seal(key, value)
+        try:
+            self._write(full_path, (sealed,), "xb")
+        except OSError:
+            with suppress(OSError):
+                os.remove(full_path)
+            raise
+        return len(sealed), MODE_BINARY, filename, None
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes:
+        """Reads a sealed value.
+
+        Raises:
+            BadValueError: the row does not name a file of values.
+            OSError: the file is gone.
+        """
+        if mode != MODE_BINARY or value is not None or read or not _is_value_file(filename):
+            raise BadValueError("is no file of values")
+        with open(os.path.join(self._directory, filename), "rb") as file:
+            return file.read()
+
+    def remove(self, file_path: Any) -> None:
+        """Removes a value's file, and nothing outside the folder."""
+        if _is_value_file(file_path):
+            super().remove(file_path)
+
+
+def _is_value_file(filename: Any) -> bool:
+    return isinstance(filename, str) and VALUE_FILE.fullmatch(filename) is not None
