@@ -47,9 +47,10 @@ def _speaking(utterance: Utterance) -> list[Any]:
     """Who speaks, and how."""
     # A seed that the server drew is no part of what was asked for.
     asked = utterance.asked_sampling
+    heaviest = max(part.weight for part in utterance.parts)
     return [
         utterance.voice.engine,
-        [_voice(part) for part in utterance.parts],
+        [[*_voice(part), part.weight / heaviest] for part in utterance.parts],
         utterance.language,
         utterance.speed,
         [asked.temperature, asked.top_k, asked.top_p, asked.repetition_penalty, asked.seed],
@@ -59,7 +60,7 @@ def _speaking(utterance: Utterance) -> list[Any]:
 def _voice(part: VoicePart) -> list[Any]:
     voice = part.voice
     content = None if voice.stored is None else voice.stored.content_fingerprint
-    return [voice.engine_voice, content, voice.model_fingerprint, part.style, part.weight]
+    return [voice.engine_voice, content, voice.model_fingerprint, part.style]
 
 
 def _planned(segment: Segment) -> list[Any]:
