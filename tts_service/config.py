@@ -66,9 +66,10 @@ class PiperSettings(_Group):
     loaded_voices_limit: int = Field(4, ge=1, le=100, description="voices kept in memory")
     concurrent_renders: int = Field(2, ge=1, le=64, description="sentences rendered at once")
 
-    def options(self) -> dict[str, str]:
+    def options(self, data_dir: Path) -> dict[str, str]:
         """As the worker's options."""
         return {
+            "parts_dir": str((data_dir / "piper").absolute()),
             "voices_dir": "" if self.voices_dir is None else str(self.voices_dir.absolute()),
             "loaded_voices_limit": str(self.loaded_voices_limit),
             "concurrent_renders": str(self.concurrent_renders),
@@ -267,7 +268,7 @@ class Settings(BaseSettings):
             case "tone":
                 return self.tone.options()
             case _:
-                return self.piper.options()
+                return self.piper.options(self.data_dir)
 
 
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:

@@ -123,11 +123,11 @@ def test_a_piper_run_is_ended_in_its_midst() -> None:
     engine = find_engine("piper")()
     render = engine.render(_job(engine, "and on it goes " * 33))
     began = time.monotonic()
-    list(engine.render(_job(engine, "and on it goes " * 33)))
+    whole = list(engine.render(_job(engine, "and on it goes " * 33)))
     whole_s = time.monotonic() - began
     threading.Timer(whole_s / 4, render.cancel).start()
     began = time.monotonic()
-    assert list(render) == []
+    assert len(list(render)) < len(whole)
     assert time.monotonic() - began < whole_s / 2
 
 

@@ -1,15 +1,15 @@
-"""Speaks with Piper voices, one ONNX run a sentence."""
+"""Speaks with Piper voices, sentence by sentence, each in windows of frames."""
 
 import hashlib
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
-from piper import PiperVoice
 
 from ...text import soften_inner_stops
 from ..base import (
@@ -21,7 +21,9 @@ from ..base import (
     RenderJob,
     UnknownVoiceError,
 )
-from .voices import LoadedVoices, VoiceFile, find_voice_files
+from .loaded import LoadedVoice, LoadedVoices
+from .speech import Phonemes, Spoken
+from .voices import VoiceFile, find_voice_files
 
 __all__ = ["PiperEngine", "PiperRender"]
 
@@ -37,6 +39,8 @@ class PiperEngine:
         voices_dir: folder with `*.onnx` voices and their `.onnx.json`; empty: none.
         loaded_voices_limit: how many voices stay in memory (about 100 MB each).
         concurrent_renders: sentences rendered at the same time; each uses all cores.
+        parts_dir: folder where graphs that were taken apart are kept; empty: nowhere, and each
+            start takes them apart anew.
 
     Raises:
         OptionError: an option can't be used, or a voice in the folder can't.
@@ -48,6 +52,7 @@ class PiperEngine:
         voices_dir: str = "",
         loaded_voices_limit: str = "4",
         concurrent_renders: str = "2",
+        parts_dir: str = "",
     ) -> None:
         files = find_voice_files(Path(voices_dir) if voices_dir else None)
         self._speakers: dict[str, tuple[EngineVoice, VoiceFile, int | None]] = {
@@ -59,8 +64,10 @@ class PiperEngine:
         self._concurrent_renders = _positive("concurrent_renders", concurrent_renders)
         self._loaded = LoadedVoices(
             limit=_positive("loaded_voices_limit", loaded_voices_limit),
+            parts_dir=Path(parts_dir) if parts_dir else None,
             threads=_cpu_count(),
         )
+        self._crowd = Crowd(_cpu_count())
         # The first run of a session allocates its arena; a caller should not wait for that.
         warm_voice, _, _ = next(iter(self._speakers.values()))
         for _ in self.render(RenderJob("Ready.", warm_voice.id, warm_voice.languages[0])):
@@ -83,29 +90,63 @@ class PiperEngine:
             _, file, speaker = self._speakers[job.voice]
         except KeyError:
             raise UnknownVoiceError(job.voice) from None
-        return PiperRender(self._loaded, file, speaker, job)
+        return PiperRender(self._loaded, self._crowd, file, speaker, job)
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._loaded.clear()
 
 
+class Crowd:
+    """Counts the renders in progress.
+
+    Args:
+        cores: as many as these don't get in each other's way.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._present: set[int] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are more renders than cores."""
+        return len(self._present) > self._cores
+
+    def join(self, render: object) -> None:
+        """A render begins."""
+        with self._lock:
+            self._present.add(id(render))
+
+    def leave(self, render: object) -> None:
+        """A render is over; one that was over already may say so again."""
+        with self._lock:
+            self._present.discard(id(render))
+
+
 class PiperRender:
-    """One text, a chunk for each sentence that espeak finds in it.
+    """One text: the sentences that eSpeak finds in it, and chunks of each.
 
     The samples are the model's own, not scaled to full range a sentence at a time as
-    `PiperVoice.synthesize` does: that would set a short "Yes." as loud as a shout, and can
-    only be done to a whole sentence (see docs/decisions).
+    `PiperVoice.synthesize` does: that would set a short "Yes." as loud as a shout, and
+    can only be done to a whole sentence (see docs/decisions).
     """
 
     def __init__(
-        self, loaded: LoadedVoices, file: VoiceFile, speaker: int | None, job: RenderJob
+        self,
+        loaded: LoadedVoices,
+        crowd: Crowd,
+        file: VoiceFile,
+        speaker: int | None,
+        job: RenderJob,
     ) -> None:
         self._loaded = loaded
+        self._crowd = crowd
         self._file = file
         self._speaker = speaker
         self._job = job
-        self._sentences: list[list[str]] | None = None
+        self._chunks: Iterator[NDArray[np.float32]] | None = None
         self._sample_count: int | None = None
         self._run_options = onnxruntime.RunOptions()
         self._cancelled = False
@@ -119,48 +160,47 @@ class PiperRender:
         return self
 
     def __next__(self) -> PcmChunk:
-        voice = self._loaded.get(self._file)
-        if self._sentences is None:
-            # eSpeak ends a sentence at every stop before a capital, in "Dr. Smith" too.
-            text = soften_inner_stops(self._job.text, self._job.language)
-            # "[[" would begin raw phonemes, which is Piper's own notation and not plain text.
-            text = text.replace("[[", "[ [")
-            self._sentences = [s for s in voice.phonemize(text) if s]
-            only_one = len(self._sentences) == 1
-        else:
-            only_one = False
-        if self._cancelled or not self._sentences:
-            raise StopIteration
-        samples = self._speak(voice, self._sentences.pop(0))
-        if only_one:
-            self._sample_count = len(samples)
-        return PcmChunk(samples, 0, len(self._job.text))
+        if self._chunks is None:
+            self._crowd.join(self)
+            self._chunks = self._speak(self._loaded.get(self._file))
+        try:
+            return PcmChunk(next(self._chunks), 0, len(self._job.text))
+        except Fail:
+            self._crowd.leave(self)
+            if self._cancelled:
+                raise StopIteration from None
+            raise
+        except BaseException:
+            self._crowd.leave(self)
+            raise
 
     def cancel(self) -> None:
         """See `Render.cancel`. A run in progress ends before its next operator."""
         self._cancelled = True
         self._run_options.terminate = True
+        self._crowd.leave(self)
 
-    def _speak(self, voice: PiperVoice, phonemes: list[str]) -> NDArray[np.float32]:
-        config = voice.config
-        ids = voice.phonemes_to_ids(phonemes)
-        inputs: dict[str, Any] = {
-            "input": np.array([ids], dtype=np.int64),
-            "input_lengths": np.array([len(ids)], dtype=np.int64),
-            "scales": np.array(
-                [config.noise_scale, config.length_scale / self._job.speed, config.noise_w_scale],
-                dtype=np.float32,
-            ),
-        }
-        if self._speaker is not None:
-            inputs["sid"] = np.array([self._speaker], dtype=np.int64)
-        try:
-            output = voice.session.run(None, inputs, self._run_options)[0]
-        except Fail:
+    def _speak(self, voice: LoadedVoice) -> Iterator[NDArray[np.float32]]:
+        # eSpeak ends a sentence at every stop before a capital, in "Dr. Smith" too.
+        text = soften_inner_stops(self._job.text, self._job.language)
+        # "[[" would begin raw phonemes, which is Piper's own notation and not plain text.
+        text = text.replace("[[", "[ [")
+        sentences = [s for s in voice.phonemizer.phonemize(text) if s]
+        for sentence in sentences:
             if self._cancelled:
-                raise StopIteration from None
-            raise
-        return np.asarray(output, dtype=np.float32).reshape(-1)
+                return
+            spoken = self._speak_sentence(voice, sentence)
+            if len(sentences) == 1:
+                self._sample_count = spoken.sample_count
+            yield from spoken.runs
+
+    def _speak_sentence(self, voice: LoadedVoice, phonemes: list[str]) -> Spoken:
+        config = voice.phonemizer.config
+        scales = (config.noise_scale, config.length_scale / self._job.speed, config.noise_w_scale)
+        ids = voice.phonemizer.phonemes_to_ids(phonemes)
+        return voice.speech.speak(
+            Phonemes(ids, scales, self._speaker), self._run_options, is_busy=self._crowd.is_busy
+        )
 
 
 def _cpu_count() -> int:

