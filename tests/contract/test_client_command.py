@@ -119,6 +119,7 @@ def test_the_text_may_come_from_a_file(server: ScriptedServer, tmp_path: Path) -
         (["say", "a", "--mix", "ada=nan"], 2, "with a weight above 0"),
         (["say", "a", "--mix", "ada=1", "--mix", "ada=2"], 2, "names a voice twice"),
         (["say", "a", "--format", "mp4"], 2, "'mp3', 'wav', 'opus'"),
+        (["say", "a", "--cache", "none"], 2, "'bypass', 'refresh', 'only'"),
         (["say", "a", "-o", "nameless"], 2, "--format: the name 'nameless' does not tell"),
         (["say", "a\udc80", "-o", "x.mp3"], 2, "TEXT: character 1 is a lone surrogate"),
         (["say", "a", "-o", "missing/x.mp3"], 1, "No such file or directory"),
@@ -327,6 +328,7 @@ def test_info_as_text_and_as_json(server: ScriptedServer) -> None:
     [
         ([], ["say", "voices", "info", "completion", "Exit codes", "TTS_CLIENT_SERVER"]),
         (["say"], ["Examples", "-o morning.mp3", "mp3|wav|opus", "Ctrl-C leaves none", "ffplay"]),
+        (["say"], ["bypass|refresh|only", "speak anew"]),
         (["voices"], ["--json", "--voice"]),
         (["info"], ["--json"]),
         (["completion"], ["bash-completion", "fpath", "fish"]),

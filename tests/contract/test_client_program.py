@@ -42,7 +42,12 @@ def test_completion_scripts_call_the_command_back(
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("tts say --voice d", "dora"), ("tts say --format o", "opus"), ("tts vo", "voices")],
+    [
+        ("tts say --voice d", "dora"),
+        ("tts say --format o", "opus"),
+        ("tts say --cache re", "refresh"),
+        ("tts vo", "voices"),
+    ],
 )
 def test_completion_offers_commands_formats_and_the_servers_voices(
     server: ScriptedServer, typed: str, offered: str

@@ -28,6 +28,7 @@ EXPECTED = {
     "Who can speak?": '"languages"',
     "Speak into a file": Path("hello.mp3"),
     "Choose format and speed": Path("hello.opus"),
+    "Speak it anew": Path("anew.mp3"),
     "Keep it only if it is whole": Path("whole.mp3"),
     "List the methods with buf": "tts.v1.TextToSpeech/Synthesize",
     "Is it healthy? Asked with buf": '"status": "SERVING"',

@@ -8,6 +8,8 @@ import pytest
 import tts_client
 from protos.tts.v1 import tts_pb2 as pb
 from tts_client import (
+    CacheMode,
+    CacheStatus,
     CorruptStream,
     Encoding,
     Header,
@@ -15,6 +17,7 @@ from tts_client import (
     SpeechOptions,
     TtsError,
 )
+from tts_client.cache import CACHE_MODE_NAMES
 from tts_client.call import Call
 from tts_client.encoding import FILE_FORMAT_NAMES, ContractEnum
 from tts_client.request import build_request
@@ -25,6 +28,7 @@ def test_the_public_names() -> None:
     expected = {
         *("AsyncClient", "AsyncSpeech", "Client", "Speech", "RetryPolicy", "SpeechOptions"),
         *("AudioFormat", "AudioFrame", "Completion", "Encoding", "Header", "Summary", "TextSpan"),
+        *("CacheMode", "CacheStatus", "NotCached"),
         *("EngineInfo", "EngineState", "FormatInfo", "Limits", "ServerInfo"),
         *("Voice", "VoiceOrigin", "QualityReport", "QualityWarning"),
         *("Consent", "Recordings", "UploadedVoice"),
@@ -51,6 +55,8 @@ def test_every_error_is_a_tts_error_and_drawn_in_the_tree() -> None:
     ("mine", "prefix", "theirs"),
     [
         (tts_client.Encoding, "ENCODING_", pb.Encoding),
+        (tts_client.CacheMode, "CACHE_MODE_", pb.CacheMode),
+        (tts_client.CacheStatus, "CACHE_STATUS_", pb.CacheStatus),
         (tts_client.Completion, "COMPLETION_", pb.Completion),
         (tts_client.EngineState, "ENGINE_STATE_", pb.EngineState),
         (tts_client.VoiceOrigin, "VOICE_ORIGIN_", pb.VoiceOrigin),
@@ -113,8 +119,56 @@ def test_a_suffix_that_tells_nothing_is_refused(file: str) -> None:
         Encoding.of_path(Path(file))
 
 
-def test_what_is_left_out_is_left_to_the_server() -> None:
-    assert build_request("Hi") == pb.SynthesizeRequest(text="Hi")
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("default", CacheMode.DEFAULT),
+        ("unspecified", CacheMode.DEFAULT),
+        ("bypass", CacheMode.BYPASS),
+        (" Refresh ", CacheMode.REFRESH),
+        ("ONLY", CacheMode.ONLY),
+    ],
+)
+def test_cache_modes_have_names(name: str, mode: CacheMode) -> None:
+    assert CacheMode.parse(name) is mode
+
+
+def test_the_names_that_people_are_shown_are_all_modes_but_the_default() -> None:
+    assert CacheMode.DEFAULT is CacheMode.UNSPECIFIED
+    assert {CacheMode.parse(name) for name in CACHE_MODE_NAMES} == {*CacheMode} - {
+        CacheMode.DEFAULT
+    }
+
+
+@pytest.mark.parametrize("wrong", ["", "on", "cache_mode_only", "parse", False, 0, 3])
+def test_an_unknown_cache_mode_is_refused_with_the_choices(wrong: object) -> None:
+    with pytest.raises(InvalidArgument, match="default, bypass, refresh, only") as caught:
+        build_request("Hi", cache=wrong)  # type: ignore[arg-type]
+    assert [violation.field for violation in caught.value.violations] == ["cache"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (pb.CACHE_STATUS_MISS, CacheStatus.MISS),
+        (pb.CACHE_STATUS_HIT, CacheStatus.HIT),
+        (pb.CACHE_STATUS_JOINED, CacheStatus.JOINED),
+        (99, CacheStatus.UNSPECIFIED),
+    ],
+)
+def test_a_header_tells_where_the_speech_comes_from(number: int, status: CacheStatus) -> None:
+    message = pb.SynthesisHeader(cache_status=pb.CacheStatus.ValueType(number), seed=7)
+    header = Header.from_proto(message)
+    assert (header.cache_status, header.seed) == (status, 7)
+
+
+def test_a_server_without_a_cache_says_nothing_of_it() -> None:
+    assert Header.from_proto(pb.SynthesisHeader()).cache_status is CacheStatus.UNSPECIFIED
+
+
+@pytest.mark.parametrize("nothing", [{}, {"cache": None}, {"cache": "default"}])
+def test_what_is_left_out_is_left_to_the_server(nothing: SpeechOptions) -> None:
+    assert build_request("Hi", **nothing) == pb.SynthesizeRequest(text="Hi")
 
 
 def test_everything_that_is_asked_for_is_in_the_request() -> None:
@@ -134,6 +188,7 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
         top_p=0.9,
         repetition_penalty=5.0,
         seed=0,
+        cache=CacheMode.REFRESH,
     )
     assert request == pb.SynthesizeRequest(
         text="Hi",
@@ -149,6 +204,7 @@ def test_everything_that_is_asked_for_is_in_the_request() -> None:
             pb.VoiceShare(voice="ada", weight=0.7),
             pb.VoiceShare(voice="bob", weight=1.0),
         ],
+        cache=pb.CACHE_MODE_REFRESH,
     )
 
 

@@ -16,6 +16,7 @@ from tts_client import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
+    NotCached,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -93,6 +94,24 @@ def test_resource_info_names_what_is_not_there_or_already(code: grpc.StatusCode)
     error = to_tts_error(rpc_error(code, resource))
     assert isinstance(error, NotFound | AlreadyExists)
     assert (error.resource_type, error.resource_name) == ("tts.v1.Voice", "zoe")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "NOT_CACHED", NotCached),
+        (grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", NotFound),
+        (grpc.StatusCode.NOT_FOUND, "", NotFound),
+        (grpc.StatusCode.INTERNAL, "NOT_CACHED", ServerError),
+    ],
+)
+def test_speech_that_is_not_kept_is_not_taken_for_a_voice_that_does_not_exist(
+    code: grpc.StatusCode, reason: str, kind: type[TtsError]
+) -> None:
+    error = to_tts_error(rpc_error(code, details_pb.ErrorInfo(reason=reason)), "r1")
+    assert type(error) is kind
+    assert not issubclass(NotCached, NotFound)
+    assert (error.reason, error.request_id) == (reason, "r1")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@
 """
 
 from tts_client.aio import AsyncClient, AsyncSpeech
+from tts_client.cache import CacheMode, CacheStatus
 from tts_client.channel import RetryPolicy
 from tts_client.client import Client, Speech
 from tts_client.encoding import Encoding
@@ -25,6 +26,7 @@ from tts_client.errors import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
+    NotCached,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -67,6 +69,8 @@ __all__ = [
     "AsyncSpeech",
     "AudioFormat",
     "AudioFrame",
+    "CacheMode",
+    "CacheStatus",
     "Cancelled",
     "Client",
     "Completion",
@@ -82,6 +86,7 @@ __all__ = [
     "Header",
     "InvalidArgument",
     "Limits",
+    "NotCached",
     "NotFound",
     "Overloaded",
     "PermissionDenied",

@@ -4,6 +4,7 @@ TtsError                     message, reason, request_id
 ├── InvalidArgument          violations: which field, and what is wrong with it
 ├── NotFound                 resource_type, resource_name
 ├── AlreadyExists            resource_type, resource_name
+├── NotCached                nothing but kept speech was asked for, and there is none
 ├── FailedPrecondition
 ├── Unauthenticated
 ├── PermissionDenied
@@ -93,6 +94,13 @@ class NotFound(_OfResource):
 
 class AlreadyExists(_OfResource):
     """The id that was asked for is taken: of a voice, as a rule."""
+
+
+class NotCached(TtsError):
+    """The speech is not kept, and `CacheMode.ONLY` forbids to speak it.
+
+    Not a `NotFound`, though it has the same status: the voice and all else that was named exist.
+    """
 
 
 class FailedPrecondition(TtsError):

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TypedDict, Unpack
 
 from protos.tts.v1 import tts_pb2 as pb
+from tts_client.cache import CacheMode
 from tts_client.encoding import Encoding
 from tts_client.errors import InvalidArgument
 from tts_client.voice import Consent
@@ -29,6 +30,7 @@ class SpeechOptions(TypedDict, total=False):
     style: one of the voice's styles; `neutral`, or the voice's first, when left out.
     voice_mix: weights by the ids of 2 to 8 voices of one engine, to speak with a mix of them in
         place of `voice`. What counts is the share of each in the sum.
+    cache: a `CacheMode`, or its name: "default", "bypass", "refresh", "only".
 
     The rest is for engines that sample:
     temperature: how freely they draw, 0 (always the likeliest) to 2.
@@ -47,6 +49,7 @@ class SpeechOptions(TypedDict, total=False):
     speed: float | None
     style: str
     voice_mix: Mapping[str, float]
+    cache: CacheMode | str | None
     temperature: float | None
     top_k: int | None
     top_p: float | None
@@ -58,8 +61,8 @@ def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeR
     """The request for `text`.
 
     Raises `InvalidArgument` for what the wire cannot carry (lone surrogates, numbers beyond 32
-    bits, seeds beyond 64, more than 4 MiB) and for unknown formats. All else is the server's to
-    judge.
+    bits, seeds beyond 64, more than 4 MiB) and for unknown formats and cache modes. All else is
+    the server's to judge.
     """
     unknown = sorted(options.keys() - SpeechOptions.__annotations__.keys())
     if unknown:
@@ -69,6 +72,7 @@ def build_request(text: str, **options: Unpack[SpeechOptions]) -> pb.SynthesizeR
         voice=_unicode("voice", options.get("voice", "")),
         language=_unicode("language", options.get("language", "")),
         style=_unicode("style", options.get("style", "")),
+        cache=pb.CacheMode.ValueType(_cache_mode(options.get("cache")).value),
     )
     audio_format = pb.AudioFormat(
         encoding=pb.Encoding.ValueType(_encoding(options.get("format")).value),
@@ -178,6 +182,13 @@ def _encoding(wanted: Encoding | str | None) -> Encoding:
     if wanted is None:
         return Encoding.UNSPECIFIED
     return Encoding.parse(wanted) if isinstance(wanted, str) else wanted
+
+
+def _cache_mode(wanted: CacheMode | str | None) -> CacheMode:
+    if wanted is None:
+        return CacheMode.UNSPECIFIED
+    # What is neither, such as False, is refused as a wrong name is.
+    return wanted if isinstance(wanted, CacheMode) else CacheMode.parse(str(wanted))
 
 
 def _unicode(field: str, value: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from protos.tts.v1 import tts_pb2 as pb
+from tts_client.cache import CacheStatus
 from tts_client.encoding import ContractEnum, Encoding
 
 
@@ -35,8 +36,10 @@ class Header:
     """What the stream is going to be, with every default resolved.
 
     voice: empty for a mix.
-    seed: what the engine draws with; None if it doesn't sample.
+    seed: what the engine draws with; None if it doesn't sample, and if none was asked for and
+        parts of the speech were kept from calls with seeds of their own.
     voice_mix: the weights of the voices that are mixed, by their ids.
+    cache_status: where the speech comes from.
     """
 
     request_id: str
@@ -48,6 +51,7 @@ class Header:
     content_type: str
     seed: int | None = None
     voice_mix: Mapping[str, float] = field(default_factory=dict)
+    cache_status: CacheStatus = CacheStatus.UNSPECIFIED
 
     @classmethod
     def from_proto(cls, message: pb.SynthesisHeader) -> "Header":
@@ -61,6 +65,7 @@ class Header:
             content_type=message.content_type,
             seed=message.seed if message.HasField("seed") else None,
             voice_mix={share.voice: share.weight for share in message.voice_mix},
+            cache_status=CacheStatus(message.cache_status),
         )
 
 

@@ -16,6 +16,7 @@ from tts_client.errors import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
+    NotCached,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -26,6 +27,9 @@ from tts_client.errors import (
 )
 
 M = TypeVar("M", bound=Message)
+
+# The reason that tells speech that isn't kept from a thing that doesn't exist.
+_NOT_CACHED = "NOT_CACHED"
 
 _PLAIN: dict[grpc.StatusCode, Callable[..., TtsError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
@@ -54,6 +58,8 @@ def to_tts_error(error: grpc.RpcError, request_id: str = "") -> TtsError:
         bad = details.find(details_pb.BadRequest())
         violations = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
         return InvalidArgument(message, violations=violations, **common)
+    if code is grpc.StatusCode.NOT_FOUND and info.reason == _NOT_CACHED:
+        return NotCached(message, **common)
     if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS):
         kind = NotFound if code is grpc.StatusCode.NOT_FOUND else AlreadyExists
         resource = details.find(details_pb.ResourceInfo())

@@ -8,6 +8,7 @@ from tts_client.errors import (
     AlreadyExists,
     DeadlineExceeded,
     InvalidArgument,
+    NotCached,
     NotFound,
     Overloaded,
     StreamError,
@@ -28,6 +29,7 @@ _OPTIONS = {
     "format.bitrate_bps": "--bitrate",
     "prosody.speed": "--speed",
     "style": "--style",
+    "cache": "--cache",
     "sampling": "--seed and --temperature",
     "sampling.seed": "--seed",
     "sampling.temperature": "--temperature",
@@ -83,6 +85,8 @@ def explain(error: TtsError, server: str) -> Failure:
     if isinstance(error, AlreadyExists):
         return Refused(f"{error.message}\nChoose another id with --id.")
     message = error.message
+    if isinstance(error, NotCached):
+        return Refused(f"{message}\nWithout --cache only it would be spoken.")
     if isinstance(error, NotFound):
         return Refused(f"{message}\n`tts voices` lists the voices of this server.")
     if isinstance(error, Unavailable | Overloaded) and error.reason not in _LASTING:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tts_client.cache import CACHE_MODE_NAMES, CacheStatus
 from tts_client.client import Client, Speech
 from tts_client.command.playback import Playback
 from tts_client.command.player import Player, find_player
@@ -19,6 +20,12 @@ from tts_client.partial_file import PartialFile
 from tts_client.request import SpeechOptions, for_file
 
 _DASH = Path("-")
+
+# What the line at the end says of speech that was not spoken for this call alone.
+_ORIGINS = {
+    CacheStatus.HIT: ", from the cache",
+    CacheStatus.JOINED: ", spoken for another call too",
+}
 
 
 def _to_mix(
@@ -102,6 +109,12 @@ no file either; that is said on stderr and is no error.
 @click.option("--speed", type=float, metavar="X", help="0.5 is half as fast, 2 twice as fast.")
 @click.option("--seed", type=int, metavar="N", help="Speak as it was spoken with this seed before.")
 @click.option("--temperature", type=float, metavar="X", help="How freely the engine draws, 0 to 2.")
+@click.option(
+    "--cache",
+    type=click.Choice(CACHE_MODE_NAMES, case_sensitive=False),
+    help="bypass: speak anew, keep nothing. refresh: speak anew, keep that. only: fail if it is"
+    " not kept.  [default: what is kept, or speak and keep]",
+)
 @click.option("--play", is_flag=True, help="Play it, also when -o is given.")
 @click.option(
     "--timeout",
@@ -128,6 +141,7 @@ def say(
     speed: float | None,
     seed: int | None,
     temperature: float | None,
+    cache: str | None,
     play: bool,
     timeout_s: float | None,
     quiet: bool,
@@ -145,6 +159,7 @@ def say(
         speed=speed,
         seed=seed,
         temperature=temperature,
+        cache=cache,
     )
     options, player = _settle_format(options, output, play)
     with ExitStack() as stack:
@@ -189,9 +204,10 @@ def say(
 
 
 def _report(name: str, meter: Meter, speech: Speech) -> str:
-    """One line on how it went, with the seed that speaks it so again if there is one."""
-    seed = speech.header.seed
-    return meter.report(name) + ("" if seed is None else f", seed {seed}")
+    """One line on how it went: whether it was kept, and the seed that speaks it so again."""
+    header = speech.header
+    origin = _ORIGINS.get(header.cache_status, "")
+    return meter.report(name) + origin + ("" if header.seed is None else f", seed {header.seed}")
 
 
 def _settle_format(
