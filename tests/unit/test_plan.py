@@ -237,6 +237,57 @@ class TestLongSentences:
         ]
 
 
+class TestOpening:
+    @staticmethod
+    def opened(text: str, opening: int = 60, limit: int = 400, language: str = "en") -> list[str]:
+        segments = plan_segments(
+            text, max_characters=limit, opening_characters=opening, language=language
+        )
+        return [segment.text for segment in segments]
+
+    @pytest.mark.parametrize(
+        "marked",
+        [
+            "The parcel that you ordered on Monday has gone out,| and it will reach you on Friday.",
+            "Dear customer, thank you for waiting;| the next free agent will be with you soon.",
+            "When he came home – it was late – nobody was there,| and the door stood wide open.",
+            "“I have waited here for you,” she said,| and put the old suitcase down on the step.",
+        ],
+    )
+    def test_a_long_first_sentence_opens_with_a_clause(self, marked: str) -> None:
+        assert self.opened(marked.replace("|", "")) == marked.split("| ")
+
+    def test_the_opening_has_no_pause(self) -> None:
+        text = "The parcel that you ordered has gone out, and it will reach you on Friday morning."
+        segments = plan_segments(text, max_characters=400, opening_characters=60)
+        assert [segment.pause_ms for segment in segments] == [0, 0]
+
+    @pytest.mark.parametrize(
+        "whole",
+        [
+            "It went out today, and arrives on Friday.",  # short as it is
+            "Yes, sir and madam and whoever else is listening to this long announcement of ours.",
+            "There is nothing in this long sentence that would let a reader take breath anywhere.",
+            "The report that was published on May 5, 2026 says what everybody had known.",
+            "It was written by a certain Tolkien, J. R. R. and read by more people than we know.",
+            "It was signed by old Mr. Sammy Davis, Jr. and by all the others who had been there.",
+            "In the whole of last year we sold 1,234,567 of them to people in every country.",
+            "There were many more than we had ever seen at any time in that long summer, they say.",
+        ],
+    )
+    def test_what_belongs_together_stays_together(self, whole: str) -> None:
+        assert self.opened(whole) == [whole]
+
+    def test_only_the_first_sentence_is_opened(self) -> None:
+        long = "The parcel that you ordered has gone out, and it will reach you on Friday morning."
+        assert self.opened(f"Hello. {long}") == ["Hello.", long]
+        assert len(self.opened(f"{long} {long}")) == 3
+
+    def test_the_limit_holds_for_the_rest(self) -> None:
+        text = "The parcel has gone out to you, " + "and on it goes " * 20
+        assert max(map(len, self.opened(text, limit=50))) <= 50
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit: int) -> None:
     with pytest.raises(ValueError, match="max_characters"):
@@ -253,12 +304,15 @@ ODD_PARTS = [
 @given(
     text=st.one_of(st.text(), st.lists(st.sampled_from(ODD_PARTS)).map("".join)),
     limit=st.integers(1, 60),
+    opening=st.sampled_from([0, 0, 1, 25, 60]),
     language=st.sampled_from(["en", "de", "zh", "", "xx-YY"]),
 )
-@example("\U0001f468\u200d" * 40 + "a", 3, "en")
-@example("a" + "\u0301" * 40, 5, "en")
-def test_any_text_is_covered_in_order(text: str, limit: int, language: str) -> None:
-    segments = plan_segments(text, max_characters=limit, language=language)
+@example("\U0001f468\u200d" * 40 + "a", 3, 0, "en")
+@example("a" + "\u0301" * 40, 5, 25, "en")
+def test_any_text_is_covered_in_order(text: str, limit: int, opening: int, language: str) -> None:
+    segments = plan_segments(
+        text, max_characters=limit, opening_characters=opening, language=language
+    )
     covered = [False] * len(text)
     end = 0
     for segment in segments:

@@ -17,6 +17,8 @@ PARAGRAPH_PAUSE_MS = 450
 _CLAUSE_END = regex.compile(r"(?:[;:,!?…–—،؛]|\.\.)['\"’”»)\]]*+(?= )|—(?!\d)|[，；：、。！？]")
 _CLUSTER = regex.compile(r"\X")
 _WITHIN_NUMBERS = ".,'’"
+# Shorter than this a clause is an aside ("Yes, sir") or a list's word, and sounds cut off alone.
+_MIN_OPENING_CHARACTERS = 20
 _WORD_CHARACTERS = 24  # longer than any abbreviation
 
 
@@ -51,7 +53,9 @@ class Segment:
         return self.positions[min(start, last)], self.positions[last] + 1
 
 
-def plan_segments(text: str, *, max_characters: int, language: str = "en") -> tuple[Segment, ...]:
+def plan_segments(
+    text: str, *, max_characters: int, opening_characters: int = 0, language: str = "en"
+) -> tuple[Segment, ...]:
     """Divide a text into sentences, and sentences that are too long at clauses or words.
 
     The spans of the segments are in order, do not overlap, and hold every character of the
@@ -61,6 +65,8 @@ def plan_segments(text: str, *, max_characters: int, language: str = "en") -> tu
         text: Any text.
         max_characters: Limit on the length of each segment's text, at least 1. It is held
             even where it cuts a word.
+        opening_characters: A first sentence longer than this is divided behind its last clause
+            that ends within so many characters, if there is one. 0: it is not.
         language: BCP-47 tag; chooses abbreviations and the meaning of "3.".
 
     Returns:
@@ -74,7 +80,8 @@ def plan_segments(text: str, *, max_characters: int, language: str = "en") -> tu
     segments: list[Segment] = []
     for passage in find_passages(text, language):
         border_ms = PARAGRAPH_PAUSE_MS if passage.ends_paragraph else SENTENCE_PAUSE_MS
-        for start, end, pause_ms in _divide(passage, max_characters, language, border_ms):
+        opening = 0 if segments else opening_characters
+        for start, end, pause_ms in _divide(passage, max_characters, opening, language, border_ms):
             spoken = passage.text[start:end]
             if is_speakable(spoken):
                 segments.append(Segment(spoken, passage.positions[start:end], pause_ms))
@@ -86,13 +93,19 @@ def plan_segments(text: str, *, max_characters: int, language: str = "en") -> tu
 
 
 def _divide(
-    passage: Passage, limit: int, language: str, border_ms: int
+    passage: Passage, limit: int, opening: int, language: str, border_ms: int
 ) -> Iterator[tuple[int, int, int]]:
     """Yield start, end and the pause behind each piece, white space trimmed."""
     text = passage.text
     start = 0
     for end in (*find_sentence_ends(text, language), len(text)):
         start = _skip_spaces(text, start, end)
+        if opening and start < end:
+            cut = _find_opening_cut(text, start, end, min(opening, limit), language)
+            if cut is not None:
+                yield start, cut, 0
+                start = _skip_spaces(text, cut, end)
+            opening = 0
         while end - start > limit:
             cut = _find_cut(text, start, end, limit, language)
             yield start, _skip_spaces_back(text, start, cut), 0
@@ -100,6 +113,28 @@ def _divide(
         if start < end:
             yield start, end, border_ms if end == len(text) else SENTENCE_PAUSE_MS
         start = end
+
+
+def _find_opening_cut(text: str, start: int, end: int, longest: int, language: str) -> int | None:
+    """Find where the first clause ends that may be spoken by itself, if the sentence is long."""
+    if end - start <= longest:
+        return None
+    earliest, latest = start + _MIN_OPENING_CHARACTERS, start + longest
+    latest = min(latest, end - _MIN_OPENING_CHARACTERS)
+    cuts = [match.end() for match in _CLAUSE_END.finditer(text, earliest - 1, latest + 1)]
+    return max(
+        (cut for cut in cuts if earliest <= cut <= latest and not _belongs(text, cut, language)),
+        default=None,
+    )
+
+
+def _belongs(text: str, cut: int, language: str) -> bool:
+    """Say whether what follows a comma belongs to what is before it: a date, a name, a title."""
+    before, after = text[:cut].rstrip("'\"’”»)]").rstrip(",;:"), text[cut:].lstrip(" ")
+    if before[-1:].isdigit() and after[:1].isdigit():
+        return True  # "May 5, 2026", "3, 4 and 5"
+    word = after[:_WORD_CHARACTERS].split(" ", 1)[0]
+    return word.rstrip(",;:").endswith(".") and is_abbreviation(word.rstrip(".,;:"), language)
 
 
 def _find_cut(text: str, start: int, end: int, limit: int, language: str) -> int:
