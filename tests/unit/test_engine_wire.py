@@ -48,6 +48,7 @@ class _Engine:
             clone_sample_rate_hz=_CLONE_RATE_HZ,
             segment_characters_by_language={"zh-cn": 82, "de": 253},
             max_open_renders=3,
+            opening_characters=80,
         )
 
     def render(self, job: RenderJob) -> "_Render":
@@ -97,7 +98,7 @@ async def _connected(engine: _Engine) -> AsyncIterator[Connection]:
 
 
 async def _rate_hz(connection: Connection, job: SegmentJob) -> int:
-    async with connection.render(job, request_id="r", timeout_s=20) as stream:
+    async with connection.render(job, request_id="r") as stream:
         samples = [len(audio.samples) async for audio in stream.audio]
     assert samples == [1]
     return stream.sample_rate_hz
@@ -152,6 +153,7 @@ async def test_a_description_arrives_whole() -> None:
     assert set(description.abilities) == set(engine_pb2.Ability.values()) - {0}
     assert dict(description.segment_characters_by_language) == {"zh-cn": 82, "de": 253}
     assert description.max_open_renders == 3
+    assert description.opening_characters == 80
 
 
 async def test_a_busy_engine_says_when_to_come_back() -> None:

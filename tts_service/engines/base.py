@@ -101,6 +101,8 @@ class EngineDescription:
         max_open_renders: renders that may be open at once, those that wait within the engine
             for their turn included; `render` refuses the next one. 0: it refuses none, and
             pulls of more than `max_concurrent_renders` wait outside of the engine.
+        opening_characters: about how long a segment is best with which a long text begins, for
+            an engine that has to read all of it before it speaks. 0: as long as any.
     """
 
     name: str
@@ -113,6 +115,7 @@ class EngineDescription:
     clone_sample_rate_hz: int = 0
     segment_characters_by_language: Mapping[str, int] = field(default_factory=dict)
     max_open_renders: int = 0
+    opening_characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)

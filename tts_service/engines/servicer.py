@@ -101,6 +101,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             clone_sample_rate_hz=description.clone_sample_rate_hz,
             segment_characters_by_language=description.segment_characters_by_language,
             max_open_renders=description.max_open_renders,
+            opening_characters=description.opening_characters,
         )
 
     async def Render(

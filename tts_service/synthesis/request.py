@@ -146,7 +146,12 @@ def resolve_request(
         speed=1.0 if request.speed is None else request.speed,
         sampling=with_seed(request.sampling) if voice.traits.can_sample else Sampling(),
         is_seed_drawn=voice.traits.can_sample and request.sampling.seed is None,
-        segments=plan_segments(text, max_characters=limit, language=language),
+        segments=plan_segments(
+            text,
+            max_characters=limit,
+            opening_characters=voice.traits.opening_characters,
+            language=language,
+        ),
     )
 
 

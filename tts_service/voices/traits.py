@@ -19,6 +19,7 @@ class EngineTraits:
         max_segment_characters: longest text that it takes at once, in code points.
         segment_characters_by_language: overrides that for these BCP-47 tags, in their usual
             case.
+        opening_characters: about how long its first segment is best; 0 for as long as any.
         can_change_speed: whether it honours a speed.
         can_sample: whether it honours a `Sampling`.
         can_mix: whether it speaks with mixes of its voices.
@@ -29,6 +30,7 @@ class EngineTraits:
     model_fingerprint: str = ""
     max_segment_characters: int = 0
     segment_characters_by_language: Mapping[str, int] = field(default_factory=dict)
+    opening_characters: int = 0
     can_change_speed: bool = False
     can_sample: bool = False
     can_mix: bool = False
@@ -45,6 +47,7 @@ class EngineTraits:
                 usual_case(tag): limit
                 for tag, limit in description.segment_characters_by_language.items()
             },
+            opening_characters=description.opening_characters,
             can_change_speed=engine_pb2.ABILITY_SPEED in abilities,
             can_sample=engine_pb2.ABILITY_SAMPLING in abilities,
             can_mix=engine_pb2.ABILITY_MIX in abilities,

@@ -131,6 +131,7 @@ class DescribeResponse(_message.Message):
     CLONE_SAMPLE_RATE_HZ_FIELD_NUMBER: _builtins.int
     SEGMENT_CHARACTERS_BY_LANGUAGE_FIELD_NUMBER: _builtins.int
     MAX_OPEN_RENDERS_FIELD_NUMBER: _builtins.int
+    OPENING_CHARACTERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, such as `piper`."""
     model_fingerprint: _builtins.str
@@ -144,6 +145,10 @@ class DescribeResponse(_message.Message):
     max_open_renders: _builtins.int
     """Renders that may be open at once, those that wait for their turn included; the next one is
     refused. 0: the worker refuses none.
+    """
+    opening_characters: _builtins.int
+    """About how long a segment is best with which a long text begins, in Unicode code points. For
+    engines that have to read all of a segment before they speak. 0: as long as any.
     """
     @_builtins.property
     def voices(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineVoice]:
@@ -174,10 +179,11 @@ class DescribeResponse(_message.Message):
         clone_sample_rate_hz: _builtins.int = ...,
         segment_characters_by_language: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         max_open_renders: _builtins.int = ...,
+        opening_characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "clone_languages", b"clone_languages", "clone_sample_rate_hz", b"clone_sample_rate_hz", "max_concurrent_renders", b"max_concurrent_renders", "max_open_renders", b"max_open_renders", "max_segment_characters", b"max_segment_characters", "model_fingerprint", b"model_fingerprint", "name", b"name", "segment_characters_by_language", b"segment_characters_by_language", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "clone_languages", b"clone_languages", "clone_sample_rate_hz", b"clone_sample_rate_hz", "max_concurrent_renders", b"max_concurrent_renders", "max_open_renders", b"max_open_renders", "max_segment_characters", b"max_segment_characters", "model_fingerprint", b"model_fingerprint", "name", b"name", "opening_characters", b"opening_characters", "segment_characters_by_language", b"segment_characters_by_language", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
