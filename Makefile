@@ -27,6 +27,11 @@ test: $(VENV)/.dev ## Install everything and run the tests
 	@scripts/test-tools
 	@python -m pytest $(ARGS)
 
+.PHONY: soak-cache
+soak-cache: $(VENV)/.dev ## Kill, share and damage the cache for longer (some 10 minutes)
+	TTS_SOAK_ROUNDS=500 TTS_SOAK_SECONDS=60 python -m pytest -s --timeout 3600 $(ARGS) \
+		tests/faults/test_cache_database.py tests/faults/test_cache_crashes.py
+
 .PHONY: check
 check: $(VENV)/.dev ## Lint, types and contracts
 	ruff check .
@@ -48,6 +53,7 @@ protos: $(VENV)/.dev ## Generate the stubs
 bench: $(VENV)/.dev ## Measure the claims of the README
 	python benchmarks/first_audio.py
 	python benchmarks/understood.py
+	python benchmarks/cache.py
 
 .PHONY: bench-xtts
 bench-xtts: $(VENV)/.dev ## Measure XTTS against stock coqui-tts (some 15 minutes on two cores)

@@ -12,7 +12,7 @@ from pathlib import Path
 import diskcache
 import structlog
 
-from .seal import BadValueError, unseal
+from .seal import BadValueError, sealed_size
 from .sealed_disk import VALUE_FILE
 from .table import Table
 
@@ -37,7 +37,15 @@ _STRAY_AGE_S = 60.0
 
 
 class CacheUnusableError(Exception):
-    """There can be no cache in this folder."""
+    """There can be no cache in this folder.
+
+    Attributes:
+        is_broken: whether the database itself is the reason.
+    """
+
+    def __init__(self, problem: str, *, is_broken: bool = False) -> None:
+        super().__init__(problem)
+        self.is_broken = is_broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,26 @@ class DiskTier:
         except (OSError, sqlite3.Error, diskcache.Timeout) as error:
             raise CacheUnusableError(f"{type(error).__name__}: {error}") from error
 
+    @classmethod
+    def open_existing(cls, folder: Path, *, size_limit_bytes: int) -> "DiskTier | None":
+        """Opens the folder as it is: makes none, and sets nothing aside.
+
+        Returns:
+            None if there never was a cache.
+
+        Raises:
+            CacheUnusableError: the database can't be used.
+        """
+        try:
+            if not (folder / _DATABASE).exists():
+                return None
+            return cls(folder, _open_table(folder, size_limit_bytes))
+        # As in `open`.
+        except Exception as error:
+            raise CacheUnusableError(
+                f"{type(error).__name__}: {error}", is_broken=not _is_circumstance(error)
+            ) from error
+
     @property
     def count(self) -> int:
         """Entries."""
@@ -121,14 +149,17 @@ class DiskTier:
         """Returns what was put under a key, or None.
 
         Raises:
-            OSError, sqlite3.Error: the disk or the database fails.
+            OSError, sqlite3.Error, diskcache.Timeout: the disk or the database fails.
         """
+        if (row := self._table.find(key)) is None:
+            return None
         try:
-            value = self._table.get(key)
-            return None if value is None else unseal(key, value)
+            return self._table.body(row)
         except BadValueError as error:
-            structlog.get_logger().warning("a cached value is broken", key=key, problem=str(error))
-            self.drop([key])
+            if self._table.drop(row):
+                structlog.get_logger().warning(
+                    "a cached value is broken", key=key, problem=str(error)
+                )
             return None
 
     def known(self, keys: Iterable[str]) -> set[str]:
@@ -140,6 +171,8 @@ class DiskTier:
     ) -> int:
         """Keeps `body` in place of what was under its key; drops others as the limit demands.
 
+        What alone is above the limit is not kept.
+
         Args:
             marks: what it can be dropped by; without line breaks.
             max_age_s: how long to keep it.
@@ -150,8 +183,16 @@ class DiskTier:
         Raises:
             OSError, sqlite3.Error, diskcache.Timeout: nothing was kept.
         """
+        size_bytes = sealed_size(body)
+        if self._table.size_limit and size_bytes > self._table.size_limit:
+            return 0
+        gone = 0
+        # Before, so that it is never above the limit; and after, for the pages of its row.
+        if not self._table.has_room(size_bytes):
+            self.drop([key])
+            gone = self._table.drop_excess(size_bytes)
         self._table.set(key, body, expire=max_age_s, tag="\n".join(marks))
-        return self._table.drop_excess()
+        return gone + self._table.drop_excess()
 
     def touch(self, times_s: Mapping[str, float]) -> set[str]:
         """Notes when entries were used last; returns those that are gone."""
@@ -180,8 +221,9 @@ class DiskTier:
 
     def entries(self) -> Iterator[Entry]:
         """Yields all entries, in the order in which they came first."""
-        for key, tag, size, stored_s, used_s, _ in self._table.rows():
-            yield Entry(key, tuple((tag or "").split("\n")), size, stored_s, used_s)
+        for row in self._table.rows():
+            marks = tuple(row.tag.split("\n")) if row.tag and isinstance(row.tag, str) else ()
+            yield Entry(row.key, marks, row.size_bytes, row.stored_s, row.used_s)
 
     def sweep(self, *, older_than_s: float = _STRAY_AGE_S) -> list[str]:
         """Removes files of no entry, which crashes leave behind; returns their names."""
@@ -194,12 +236,12 @@ class DiskTier:
         """Reads every value, and yields what is wrong; removes it if `repair`."""
         if (damage := self._table.find_damage()) is not None:
             yield Finding(_DATABASE, damage)
-        for key, _, _, _, _, _ in self._table.rows():
-            problem = self._find_fault(key)
-            if problem is not None:
-                yield Finding(key, problem)
-                if repair:
-                    self.drop([key])
+        for row in self._table.rows():
+            try:
+                self._table.body(row)
+            except BadValueError as error:
+                if self._table.drop(row) if repair else self._table.has(row):
+                    yield Finding(row.key, str(error))
         if foreign := self._table.count_foreign():
             yield Finding(_DATABASE, f"holds {foreign} entries that no cache of this kind wrote")
             if repair:
@@ -213,16 +255,6 @@ class DiskTier:
         """Closes this thread's connection; those of other threads end with them."""
         self._table.close()
 
-    def _find_fault(self, key: str) -> str | None:
-        try:
-            value = self._table.get(key)
-            if value is None:
-                return None if not self._table.known([key]) else "has lost its file"
-            unseal(key, value)
-        except BadValueError as error:
-            return str(error)
-        return None
-
     def _strays(self, older_than_s: float) -> Iterator[str]:
         before_s = time.time() - older_than_s
         # Listed before the table is read, or a value that comes between would look stray.
@@ -230,7 +262,7 @@ class DiskTier:
             file.relative_to(self._folder).as_posix()
             for file in self._folder.glob("[0-9a-f][0-9a-f]/*/*")
         ]
-        entered = {filename for *_, filename in self._table.rows()}
+        entered = {row.filename for row in self._table.rows()}
         for name in files:
             with suppress(OSError):  # somebody was quicker
                 if (
@@ -242,6 +274,8 @@ class DiskTier:
 
 
 def _open_table(folder: Path, size_limit_bytes: int) -> Table:
+    if (misfit := _find_misfit(folder)) is not None:
+        raise sqlite3.DatabaseError(misfit)
     table = Table(folder, size_limit_bytes)
     try:
         if (damage := table.find_damage()) is not None:
@@ -252,10 +286,27 @@ def _open_table(folder: Path, size_limit_bytes: int) -> Table:
     return table
 
 
+def _find_misfit(folder: Path) -> str | None:
+    """Says why SQLite could only say of this database that the disk won't let it."""
+    for name in _DATABASE_FILES:
+        if (folder / name).is_dir():
+            return f"{name} is a folder"
+    try:
+        with (folder / _DATABASE).open("rb") as file:
+            head = file.read(20)
+    except FileNotFoundError:
+        return None
+    # The versions of the format for writing and for reading: what has later ones is read-only.
+    if head[18:] and not {1, 2}.issuperset(head[18:]):
+        return "is of a format to come"
+    return None
+
+
 def _is_circumstance(error: Exception) -> bool:
     """Whether it is the disk's or another process's fault, and the database may be whole."""
     if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorcode & 0xFF in _CIRCUMSTANCES
+        # Python's own have no code.
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CIRCUMSTANCES
     return isinstance(error, (OSError, diskcache.Timeout))
 
 

@@ -4,7 +4,7 @@ import struct
 
 import google_crc32c
 
-__all__ = ["BadValueError", "seal", "unseal"]
+__all__ = ["BadValueError", "seal", "sealed_size", "unseal"]
 
 _MAGIC = b"TTSC"
 _VERSION = 1
@@ -19,6 +19,11 @@ class BadValueError(Exception):
 def seal(key: str, body: bytes) -> bytes:
     """Returns the value that is written for `body`."""
     return _HEAD.pack(_MAGIC, _VERSION, len(body), _checksum(key, body)) + body
+
+
+def sealed_size(body: bytes) -> int:
+    """Returns how many bytes `seal` makes of a body."""
+    return _HEAD.size + len(body)
 
 
 def unseal(key: str, value: bytes) -> bytes:

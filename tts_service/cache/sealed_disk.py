@@ -66,13 +66,16 @@ class SealedDisk(diskcache.Disk):  # type: ignore[misc] # it has no types
         """Reads a sealed value.
 
         Raises:
-            BadValueError: the row does not name a file of values.
-            OSError: the file is gone.
+            BadValueError: the row does not name a file of values, or the file is gone.
+            OSError: the disk fails.
         """
         if mode != MODE_BINARY or value is not None or read or not _is_value_file(filename):
             raise BadValueError("is no file of values")
-        with open(os.path.join(self._directory, filename), "rb") as file:
-            return file.read()
+        try:
+            with open(os.path.join(self._directory, filename), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise BadValueError("has lost its file") from None
 
     def remove(self, file_path: Any) -> None:
         """Removes a value's file, and nothing outside the folder."""

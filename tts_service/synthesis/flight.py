@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from types import TracebackType
 
 from .events import Frame
 from .rendition import Totals
@@ -29,6 +30,7 @@ class Flight:
         self._readers: set[Reader] = set()
         self._totals: Totals | None = None
         self._error: Exception | None = None
+        self._trace: TracebackType | None = None
         self._grew = asyncio.Event()
         self._moved = asyncio.Event()
         self._on_deserted: Callable[[], None] = lambda: None
@@ -75,7 +77,7 @@ class Flight:
 
     def fail(self, error: Exception) -> None:
         """Says that nothing more will come; all readers get the error behind the last frame."""
-        self._error = error
+        self._error, self._trace = error, error.__traceback__
         _pulse(self._grew)
 
     def _ahead_ms(self) -> int:
@@ -92,8 +94,8 @@ class Flight:
             if position < self._first + len(self._frames):
                 return self._frames[position - self._first]
             if self._error is not None:
-                # The same one for all; each begins a trace of its own.
-                raise self._error.with_traceback(None)
+                # The same one for all; each goes on from where it happened.
+                raise self._error.with_traceback(self._trace)
             if self._totals is not None:
                 return None
             await self._grew.wait()
@@ -158,6 +160,10 @@ class Flights:
         flight = self._by_key.get(key)
         return flight if flight is not None and flight.is_whole else None
 
+    def holds(self, key: str, flight: Flight) -> bool:
+        """Whether no later flight has taken the place of this one under a key."""
+        return self._by_key.get(key) is flight
+
     def start(
         self,
         flight: Flight,
@@ -179,6 +185,10 @@ class Flights:
                 await make()
             except Exception as error:
                 flight.fail(error)
+            except asyncio.CancelledError:
+                # Nobody reads, unless something within was cancelled by itself.
+                flight.fail(RuntimeError("the work on a flight was cancelled"))
+                raise
             finally:
                 self._hide(key, flight)
 
@@ -195,7 +205,7 @@ class Flights:
             self._by_key[key] = flight
 
     def _hide(self, key: str | None, flight: Flight) -> None:
-        if key is not None and self._by_key.get(key) is flight:
+        if key is not None and self.holds(key, flight):
             del self._by_key[key]
 
     async def close(self) -> None:

@@ -1,7 +1,10 @@
 """What one utterance has to do with the kept segments: which it finds, which it adds."""
 
+import math
+import time
 from collections.abc import Mapping, Sequence, Set
 
+from ..errors import NotCached
 from .segment_speech import SegmentSpeech
 from .speech_cache import SpeechCache
 
@@ -15,23 +18,37 @@ class SegmentMemo:
         keys: of all its segments.
         known: those of the keys that were there when it began.
         collects: whether what is spoken is to be kept.
+        may_speak: whether there may be segments that aren't found.
     """
 
     def __init__(
-        self, cache: SpeechCache, keys: Sequence[str], known: Set[str], *, collects: bool
+        self,
+        cache: SpeechCache,
+        keys: Sequence[str],
+        known: Set[str],
+        *,
+        collects: bool,
+        may_speak: bool = True,
     ) -> None:
         self._cache = cache
         self._keys = keys
         self._known = known
         self._collects = collects
+        self._may_speak = may_speak
         self._spoken: dict[str, SegmentSpeech] = {}
         self._size_bytes = 0
         self._done = 0
+        self._oldest_s = math.inf
 
     @property
     def has_known(self) -> bool:
         """Whether any segment was there when it began."""
         return bool(self._known)
+
+    @property
+    def made_s(self) -> float:
+        """When the oldest of it was made, in seconds since 1970."""
+        return min(self._oldest_s, time.time())
 
     @property
     def is_complete(self) -> bool:
@@ -44,14 +61,21 @@ class SegmentMemo:
         return self._spoken
 
     async def find(self, number: int) -> SegmentSpeech | None:
-        """Returns the speech of a segment if it was spoken before, by this utterance or another."""
+        """Returns the speech of a segment if it was spoken before, by this utterance or another.
+
+        Raises:
+            NotCached: it was not, and may not be spoken. It may have gone only just now.
+        """
         key = self._keys[number]
         found = self._spoken.get(key)
         if found is None and key in self._known:
             found = await self._cache.segment(key)
         if found is not None:
             self._done += 1
+            self._oldest_s = min(self._oldest_s, found.made_s)
         self._cache.count_segment(was_kept=found is not None)
+        if found is None and not self._may_speak:
+            raise NotCached
         return found
 
     def note(self, number: int, speech: SegmentSpeech) -> None:

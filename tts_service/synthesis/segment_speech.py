@@ -76,10 +76,10 @@ class SegmentSpeech:
             samples = np.frombuffer(message.s16, "<i2").astype(np.float32) / _S16_SCALE
         else:
             samples = np.frombuffer(message.f32, "<f4").astype(np.float32, copy=False)
-        runs = tuple(_cut(samples, message.runs))
-        if message.sample_rate_hz <= 0 or sum(len(run.samples) for run in runs) != len(samples):
+        counts = [run.sample_count for run in message.runs]
+        if message.sample_rate_hz <= 0 or min(counts, default=0) < 0 or sum(counts) != len(samples):
             raise ValueError("is no whole speech of a segment")
-        return cls(message.sample_rate_hz, runs, message.made_time_s)
+        return cls(message.sample_rate_hz, tuple(_cut(samples, message.runs)), message.made_time_s)
 
 
 def _cut(

@@ -4,13 +4,14 @@ All work on the disk is done by threads. Whatever goes wrong there costs a hit, 
 """
 
 import asyncio
+import math
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import diskcache
 import structlog
@@ -72,9 +73,12 @@ class SpeechCache:
         self._waiting_bytes = 0
         self._touched: dict[str, float] = {}
         self._paused_until_s = 0.0
+        self._sweep_due_s = 0.0
+        self._forgotten_count = 0
         metrics.watch_cache("memory", lambda: self._memory.size_bytes, lambda: len(self._memory))
         if disk is not None:
-            metrics.watch_cache("disk", lambda: disk.size_bytes, lambda: disk.count)
+            size_bytes, entries = partial(_known_size, disk), partial(_known_count, disk)
+            metrics.watch_cache("disk", size_bytes, entries)
 
     def recall(self, key: str) -> Rendition | None:
         """Returns a response that is in memory."""
@@ -97,9 +101,13 @@ class SpeechCache:
                 return found, frozenset()
             return None, disk.known(segment_keys)
 
+        forgotten_count = self._forgotten_count
         found, known = await self._attempt("read", self._readers, look) or (None, frozenset())
         if found is not None:
-            self._memory.put(key, found, found.size_bytes)
+            # Neither what was dropped while it was read goes back into memory, nor what was
+            # replaced.
+            if forgotten_count == self._forgotten_count and self._memory.get(key) is None:
+                self._memory.put(key, found, found.size_bytes)
             self._touch(key)
         return found, known
 
@@ -139,24 +147,34 @@ class SpeechCache:
             return
         touched, self._touched = self._touched, {}
 
-        def write() -> None:
+        def write() -> Set[str]:
             # The uses before this, so that the right ones go for it.
-            disk.touch(touched)
+            missing = disk.touch(touched)
             age_s = self.limits.max_age_s
             gone = disk.put(key, rendition.to_bytes(), marks=marks, max_age_s=age_s)
             for segment_key, speech in segments.items():
                 gone += disk.put(segment_key, speech.to_bytes(), marks=marks, max_age_s=age_s)
             self._metrics.cache_evictions.inc(gone)
+            return missing
 
         self._in_background(write, size)
 
     async def forget_content(self, fingerprint: str) -> None:
-        """Drops what an uploaded voice of this content fingerprint has spoken."""
+        """Drops what an uploaded voice of this content fingerprint has spoken.
+
+        If the disk fails, it goes as soon as the disk works again.
+        """
         # What else is in memory comes back from the disk.
         self._memory.clear()
         disk, mark = self._disk, content_mark(fingerprint)
-        if disk is not None:
-            await self._attempt("drop", self._writer, lambda: disk.drop_marked(mark))
+        if disk is None:
+            return
+        dropped = await self._attempt("drop", self._writer, lambda: disk.drop_marked(mark))
+        if dropped is None:
+            self._sweep_due_s = 0.0
+        # What was read meanwhile.
+        self._forgotten_count += 1
+        self._memory.clear()
 
     async def run(self, known_contents: Callable[[], Set[str]]) -> None:
         """Keeps the tiers in step until this is cancelled.
@@ -167,12 +185,12 @@ class SpeechCache:
         disk = self._disk
         if disk is None:
             return
-        swept_s = -_SWEEP_INTERVAL_S
         while True:
-            if time.monotonic() - swept_s > _SWEEP_INTERVAL_S:
+            if time.monotonic() >= max(self._sweep_due_s, self._paused_until_s):
+                self._sweep_due_s = time.monotonic() + _SWEEP_INTERVAL_S
                 sweep = partial(_sweep, disk, known_contents())
-                await self._attempt("sweep", self._writer, sweep)
-                swept_s = time.monotonic()
+                if await self._attempt("sweep", self._writer, sweep) is None:
+                    self._sweep_due_s = 0.0
             await asyncio.sleep(_TOUCH_INTERVAL_S)
             await self._write_touches(disk)
 
@@ -218,13 +236,18 @@ class SpeechCache:
         touched, self._touched = self._touched, {}
         if not touched or time.monotonic() < self._paused_until_s:
             return
-        gone = await self._attempt("touch", self._writer, lambda: disk.touch(touched))
-        # By hand, or by another process.
-        self._memory.drop(gone or ())
+        await self._drop_missing(self._attempt("touch", self._writer, lambda: disk.touch(touched)))
 
-    def _in_background(self, write: Callable[[], None], size_bytes: int) -> None:
+    async def _drop_missing(self, touching: Awaitable[Set[str] | None]) -> None:
+        """Drops from memory what turns out to be gone from the disk: by hand, or by another
+        process."""
+        self._memory.drop(await touching or ())
+
+    def _in_background(self, write: Callable[[], Set[str]], size_bytes: int) -> None:
         self._waiting_bytes += size_bytes
-        writing = asyncio.ensure_future(self._attempt("write", self._writer, write))
+        # In the writer's queue before this returns: a drop that comes later comes behind it.
+        attempt = self._attempt("write", self._writer, write)
+        writing = asyncio.ensure_future(self._drop_missing(attempt))
         self._writes.add(writing)
 
         def done(_: asyncio.Future[None]) -> None:
@@ -233,12 +256,18 @@ class SpeechCache:
 
         writing.add_done_callback(done)
 
-    async def _attempt(
+    def _attempt(
         self, what: str, pool: ThreadPoolExecutor, work: Callable[[], T]
-    ) -> T | None:
-        """Has a thread do some work on the disk; if the disk fails, writes nothing for a while."""
+    ) -> Coroutine[Any, Any, T | None]:
+        """Has a thread do some work on the disk, from this moment on.
+
+        If the disk fails, nothing is written for a while, and the result is None.
+        """
+        return self._outcome(what, asyncio.get_running_loop().run_in_executor(pool, work))
+
+    async def _outcome(self, what: str, working: Awaitable[T]) -> T | None:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
+            return await working
         except _DISK_ERRORS as error:
             self._metrics.cache_failures.labels(what).inc()
             if time.monotonic() >= self._paused_until_s:
@@ -252,8 +281,28 @@ class SpeechCache:
             return None
 
 
-def _sweep(disk: DiskTier, contents: Set[str]) -> None:
-    """Removes what nobody would miss: files of no entry, and the speech of voices that are gone."""
+def _known_size(disk: DiskTier) -> float:
+    """Bytes on disk; not a number while the disk fails."""
+    try:
+        return disk.size_bytes
+    except _DISK_ERRORS:
+        return math.nan
+
+
+def _known_count(disk: DiskTier) -> float:
+    """Entries on disk; not a number while the disk fails."""
+    try:
+        return disk.count
+    except _DISK_ERRORS:
+        return math.nan
+
+
+def _sweep(disk: DiskTier, contents: Set[str]) -> int:
+    """Removes what nobody would miss: files of no entry, and the speech of voices that are gone.
+
+    Returns:
+        How much of such speech there was.
+    """
     strays = disk.sweep()
     marks = {mark for entry in disk.entries() for mark in entry.marks}
     gone = {mark for mark in marks if is_content_mark(mark)} - set(map(content_mark, contents))
@@ -261,3 +310,4 @@ def _sweep(disk: DiskTier, contents: Set[str]) -> None:
     disk.drop_excess()
     if strays or dropped:
         structlog.get_logger().info("cache swept", stray_files=len(strays), dropped=dropped)
+    return dropped

@@ -127,7 +127,13 @@ class Synthesizer:
                 raise NotCached
             status = CacheStatus.MISS
             self._cache.count("miss" if mode.keeps else "bypass")
-        memo = SegmentMemo(self._cache, keys, known, collects=mode.keeps)
+        memo = SegmentMemo(
+            self._cache,
+            keys,
+            known,
+            collects=mode.keeps,
+            may_speak=mode is not CacheMode.ONLY,
+        )
         return FlightSource(self._start(utterance, key, memo, mode, request_id), status)
 
     def _at_hand(self, key: str, mode: CacheMode) -> Source | None:
@@ -154,8 +160,10 @@ class Synthesizer:
 
         async def make() -> None:
             await self._render(flight, utterance, memo, request_id)
-            if mode.keeps and flight.frames and flight.is_whole and self._has_voices(utterance):
-                rendition = Rendition(flight.frames, flight.totals, flight.seed, time.time())
+            # One that was begun later, to speak it anew, is what is to be kept.
+            is_latest = mode.keeps and self._flights.holds(key, flight)
+            if is_latest and flight.frames and flight.is_whole and self._has_voices(utterance):
+                rendition = Rendition(flight.frames, flight.totals, flight.seed, memo.made_s)
                 self._cache.keep(key, rendition, memo.spoken, marks=speech_marks(utterance.parts))
 
         self._flights.start(
