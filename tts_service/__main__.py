@@ -3,19 +3,19 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 try:
     import click
 except ImportError:
     sys.exit("tts-service needs the server's packages: pip install 'tts-service[server,piper]'")
 
-__all__ = ["main"]
+from .commands.cache import cache
+from .commands.failure import EXIT_FAILURE, fail
+from .commands.places import places, read_settings
 
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
+__all__ = ["main"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,7 +81,7 @@ def serve(config_file: Path | None, **flags: Any) -> None:
 
         asyncio.run(run(settings, on_ready=lambda port, about: _say_ready(settings, port, about)))
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @main.command()
@@ -91,6 +91,9 @@ def settings() -> None:
 
     for line in describe_settings():
         click.echo(line)
+
+
+main.add_command(cache)
 
 
 @main.group()
@@ -122,7 +125,7 @@ def check(data_dir: Path, repair: bool) -> None:
     try:
         findings = check_store(data_dir / "voices", repair=repair)
     except StoreNotFoundError:
-        _fail(f"--data-dir: no voices were ever stored in {data_dir}")
+        fail(f"--data-dir: no voices were ever stored in {data_dir}")
     for finding in findings:
         mark = "repaired" if finding.repaired else "wrong"
         click.echo(f"{mark:<8}  {finding.voice_id}: {finding.problem}")
@@ -136,26 +139,9 @@ def models() -> None:
     """Fetch the models of engines that don't bring their own."""
 
 
-def _places(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where the server keeps its models."""
-    data_dir = click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="The server's data folder. Default: as the server's, ./data.",
-    )
-    config = click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="TTS_CONFIG",
-        help="The server's TOML file, for its data_dir.",
-    )
-    return data_dir(config(command))
-
-
 @models.command()
 @click.argument("name", metavar="MODEL")
-@_places
+@places
 @click.option("--accept-licence", is_flag=True, help="Accept the model's licence without asking.")
 @click.option(
     "--manifest",
@@ -179,7 +165,6 @@ def download(
     """
     # Otherwise the hub's library asks the hub for more than files, and tells it more than it needs.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from .config import ConfigError
     from .models import (
         ManifestError,
         ModelError,
@@ -195,7 +180,7 @@ def download(
     try:
         model = find_model(name)
         source = model.source if manifest is None else read_manifest(manifest, model)
-        folder = ModelFolder(_data_dir(data_dir, config_file), name)
+        folder = ModelFolder(read_settings(data_dir, config_file).data_dir, name)
         with progress_reporter() as reporter:
             fetched = fetch(
                 model,
@@ -204,43 +189,31 @@ def download(
                 accepts=lambda licence: accept_licence or ask_at_terminal(licence),
                 reporter=reporter,
             )
-    except (ConfigError, ManifestError, UnknownModelError) as error:
-        _fail(str(error))
+    except (ManifestError, UnknownModelError) as error:
+        fail(str(error))
     except ModelError as error:
-        _fail(str(error), EXIT_FAILURE)
+        fail(str(error), EXIT_FAILURE)
     except OSError as error:
-        _fail(f"{error.strerror}: {error.filename or folder.path}", EXIT_FAILURE)
+        fail(f"{error.strerror}: {error.filename or folder.path}", EXIT_FAILURE)
     click.echo(
         f"{name} {'is ready' if fetched else 'was there already, and is whole'}: {folder.path}"
     )
 
 
 @models.command("list")
-@_places
+@places
 def list_models(data_dir: Path | None, config_file: Path | None) -> None:
     """List the models that can be fetched: name, state, size on disk, folder.
 
     A model counts as present when its files are there; `models download` reads and checks them.
     """
-    from .config import ConfigError
     from .models import MODELS, ModelFolder, size
 
-    try:
-        root = _data_dir(data_dir, config_file)
-    except ConfigError as error:
-        _fail(str(error))
+    root = read_settings(data_dir, config_file).data_dir
     for model in MODELS:
         folder = ModelFolder(root, model.name)
         state = folder.state(model)
         click.echo(f"{model.name:<12}  {state:<8}  {size(folder.size_bytes()):>8}  {folder.path}")
-
-
-def _data_dir(flag: Path | None, config_file: Path | None) -> Path:
-    """Where the server of the same settings keeps its data."""
-    from .config import load_settings
-
-    given = {} if flag is None else {"data_dir": flag}
-    return load_settings(given, config_file).data_dir
 
 
 def _make_folder(data_dir: Path) -> None:
@@ -257,12 +230,6 @@ def _say_ready(settings: Any, port: int, about: str) -> None:
     address = settings.listen if settings.listen.startswith("unix:") else f"{host}{separator}{port}"
     click.echo(f"tts-service ready on {address} ({about})")
     sys.stdout.flush()
-
-
-def _fail(message: str, status: int = EXIT_USAGE) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"tts-service: {line}", err=True)
-    sys.exit(status)
 
 
 if __name__ == "__main__":
