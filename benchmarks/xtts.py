@@ -273,7 +273,7 @@ def _decode(
     made = [decoder.begin(0, Prompt(voice.latents, text, SampleRules(min_codes=codes)))]
     while len(made) < codes:
         made += decoder.step([0])
-    return made, decoder.latents(0, 0, codes).clone()
+    return made, decoder.latents(0, codes).clone()
 
 
 def _whole(vocoder: Vocoder, latents: torch.Tensor, voice: Conditioning) -> torch.Tensor:

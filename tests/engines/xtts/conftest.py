@@ -3,6 +3,7 @@
 import gc
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +34,12 @@ def any_tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """One tiny model."""
     return load_pair(write_checkpoint(tmp_path_factory.mktemp("tiny"), TINY, seed=9), TINY)
+
+
+@pytest.fixture(scope="session")
+def folder(tiny: Pair) -> Path:
+    """Where the one tiny model lies. It is shared: read it only."""
+    return tiny.folder
 
 
 @pytest.fixture(scope="session", params=(21, 22), ids=lambda seed: f"official{seed}")

@@ -16,7 +16,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.xtts_checkpoint import TINY, write_checkpoint
 from tts_service.engines.base import EngineBusyError, RenderJob, Sampling
 from tts_service.engines.xtts import XttsEngine
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
@@ -34,11 +33,6 @@ SCHEDULES = 1_000
 
 TEXTS = ("Hello.", "The quick brown fox jumps.", "Ja, gut so.", "Buenos días a todos.")
 LANGUAGES = ("en", "en", "de", "es")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), TINY)
 
 
 def jobs(engine: XttsEngine, count: int) -> list[RenderJob]:

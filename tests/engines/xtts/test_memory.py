@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.xtts_checkpoint import TINY, write_checkpoint
+from tests.xtts_checkpoint import TINY
 from tts_service.engines.base import RenderJob, Sampling
 from tts_service.engines.xtts import XttsEngine
 from tts_service.engines.xtts.checkpoint import load_checkpoint
 from tts_service.engines.xtts.decoder import Decoder
 from tts_service.engines.xtts.gpt import Gpt
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"), TINY)
 
 
 def resident_bytes() -> int:

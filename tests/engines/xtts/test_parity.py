@@ -102,7 +102,7 @@ def decode(decoder: Decoder, gpt: Gpt, slot: int, prompt: Prompt) -> Decoded:
     codes = [decoder.begin(slot, prompt)]
     while len(codes) < steps:
         codes += decoder.step([slot])
-    latents = decoder.latents(slot, 0, steps).clone()
+    latents = decoder.latents(slot, steps).clone()
     decoder.end(slot)
     return Decoded(codes, gpt.logits(latents), latents)
 
@@ -234,7 +234,7 @@ def test_neighbours_that_come_and_go_make_no_difference(
         for n, code in zip(slots, stepped, strict=True):
             codes[n].append(code)
             if len(codes[n]) == STEPS:
-                latents[n] = decoder.latents(n, 0, STEPS).clone()
+                latents[n] = decoder.latents(n, STEPS).clone()
                 decoder.end(n)
     for n in range(4):
         check_same(Decoded(codes[n], gpt.logits(latents[n]), latents[n]), upstream[n])

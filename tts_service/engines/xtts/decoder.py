@@ -136,9 +136,9 @@ class Decoder:
         codes = self._codes[:batch].tolist()
         return [codes[slot] for slot in slots]
 
-    def latents(self, slot: int, start: int, end: int) -> Tensor:
-        """Returns shape (end - start, width), float32: a view of what codes were made from."""
-        return self._latents[slot, start:end]
+    def latents(self, slot: int, count: int) -> Tensor:
+        """Returns shape (count, width), float32: a view of what the first codes were made from."""
+        return self._latents[slot, :count]
 
     def end(self, slot: int) -> None:
         """Frees a slot."""

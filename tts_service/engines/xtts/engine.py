@@ -74,8 +74,10 @@ class XttsEngine:
         self._slots = int(slots)
         self._max_open = self._slots + int(waiting_limit)
         self._fingerprint = checkpoint.fingerprint
-        self._names = {_voice_id(name): name for name in checkpoint.speakers}
-        self._speakers = checkpoint.speakers
+        # By id: what the file calls a voice, and the voice.
+        self._voices = {
+            _voice_id(name): (name, voice) for name, voice in checkpoint.speakers.items()
+        }
         config = checkpoint.config
         self._rules = SampleRules(
             temperature=config.temperature,
@@ -122,7 +124,7 @@ class XttsEngine:
                     sample_rate_hz=self._vocoder.sample_rate_hz,
                     model_fingerprint=self._fingerprint,
                 )
-                for voice, name in self._names.items()
+                for voice, (name, _) in self._voices.items()
             ),
             model_fingerprint=self._fingerprint,
             max_segment_characters=min(one.max_characters for one in LANGUAGES.values()),
@@ -179,9 +181,10 @@ class XttsEngine:
     def _part(self, part: VoiceShare) -> Conditioning:
         if part.embedding:
             return Conditioning.from_bytes(part.embedding, self._width)
-        if part.voice not in self._names:
+        if part.voice not in self._voices:
             raise UnknownVoiceError(part.voice)
-        return self._speakers[self._names[part.voice]]
+        _, voice = self._voices[part.voice]
+        return voice
 
     def _sample_rules(self, sampling: Sampling) -> SampleRules:
         asked = {name: value for name, value in asdict(sampling).items() if value is not None}

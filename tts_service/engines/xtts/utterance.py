@@ -99,7 +99,7 @@ class Utterance:
             self.begin(decoder)
         else:
             self._was_cut = not has_stopped
-            self._decoded = decoder.latents(self._slot, 0, self._codes).clone()
+            self._decoded = decoder.latents(self._slot, self._codes).clone()
             decoder.end(self._slot)
             self.ticket.due = True
 
@@ -115,9 +115,7 @@ class Utterance:
         """
         is_last = self.is_decoded and self._codes <= self._chunk_end
         end = self._codes if is_last else self._chunk_end
-        latents = (
-            decoder.latents(self._slot, 0, end) if self._decoded is None else self._decoded[:end]
-        )
+        latents = decoder.latents(self._slot, end) if self._decoded is None else self._decoded[:end]
         window = self._windows.next_window(latents, final=is_last)
         self._chunk_codes = next_chunk_codes(self._chunk_codes, batch)
         self._chunk_end = end + self._chunk_codes

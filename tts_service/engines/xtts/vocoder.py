@@ -1,9 +1,9 @@
 """HiFi-GAN over windows: from latents to samples, each frame computed once.
 
-A sample depends on the frames within 13.3 frames on either side of its own. So a window that
-carries `CONTEXT_FRAMES` more on both sides gives, in its middle, what the whole utterance would
-give there: windows are joined without a cross-fade. At the utterance's true ends there is no
-context, and the network pads as it does in the whole.
+A sample depends on at most 13 frames on either side of its own. So a window that carries
+`CONTEXT_FRAMES` more on both sides gives, in its middle, what the whole utterance would give there:
+windows are joined without a cross-fade. At the utterance's true ends there is no context, and the
+network pads as it does in the whole.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,10 @@ from .interpolation import Stretch
 
 __all__ = ["CONTEXT_FRAMES", "Vocoder", "Window", "WindowStream"]
 
-# 13.3 by the kernels and dilations of upstream's generator: with rates 8, 8, 2, 2 and residual
-# kernels up to 11 with dilations 1, 3, 5, and 3 for the first and the last convolution.
+# At most 13 count, by the kernels and dilations of upstream's generator: 3 through the first
+# convolution; through residual kernels of up to 11 with dilations 1, 3, 5, 60 steps of each rate,
+# which are 60/8, 60/64, 60/128 and 60/256; 3/256 through the last; and 1.15 through the upsampling.
+# That is 13.3, of which only whole frames count. One is to spare.
 CONTEXT_FRAMES = 14
 
 # Upstream's lower bound on the speed.
