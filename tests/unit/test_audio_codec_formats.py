@@ -10,7 +10,7 @@ from audio_codec import FORMATS, AudioFormat, Encoding, FormatError, resolve_for
 
 def test_public_names() -> None:
     assert set(audio_codec.__all__) == {
-        *("AudioFormat", "Bitrates", "CodecError", "EncodedFrame", "Encoding"),
+        *("AudioFormat", "Bitrates", "CodecError", "ENCODER_VERSION", "EncodedFrame", "Encoding"),
         *("EncodingFailedError", "FORMATS", "FormatError", "FormatSpec", "LengthMismatchError"),
         *("StreamClosedError", "StreamEncoder", "StreamResampler", "resolve_format"),
         *("Container", "DecodeError", "DecodeFailure", "DecodeLimits", "DecodedAudio"),

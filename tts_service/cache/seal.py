@@ -22,7 +22,13 @@ def seal(key: str, body: bytes) -> bytes:
 
 
 def sealed_size(body: bytes) -> int:
-    """Returns how many bytes `seal` makes of a body."""
+    """Returns how many bytes `seal` makes of a body.
+
+    Raises:
+        TypeError: it is no bytes.
+    """
+    if type(body) is not bytes:
+        raise TypeError(f"a value is bytes, not {type(body).__name__}")
     return _HEAD.size + len(body)
 
 
