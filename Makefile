@@ -28,9 +28,10 @@ test: $(VENV)/.dev ## Install everything and run the tests
 	@python -m pytest $(ARGS)
 
 .PHONY: soak-cache
-soak-cache: $(VENV)/.dev ## Kill, share and damage the cache for longer (some 10 minutes)
-	TTS_SOAK_ROUNDS=500 TTS_SOAK_SECONDS=60 python -m pytest -s --timeout 3600 $(ARGS) \
-		tests/faults/test_cache_database.py tests/faults/test_cache_crashes.py
+soak-cache: $(VENV)/.dev ## Kill, share and damage the cache for longer (some 6 minutes)
+	SOAK_ROUNDS=500 SOAK_SECONDS=60 python -m pytest -s --timeout 3600 $(ARGS) \
+		tests/faults/test_cache_database.py tests/faults/test_cache_crashes.py \
+		tests/faults/test_cache_shared.py
 
 .PHONY: check
 check: $(VENV)/.dev ## Lint, types and contracts

@@ -24,8 +24,8 @@ from tts_service.cache import DiskTier
 _CHILDREN = multiprocessing.get_context("forkserver")
 _CHILDREN.set_forkserver_preload(["__main__", functions.__name__])
 
-_ROUNDS = int(os.environ.get("TTS_SOAK_ROUNDS", "40"))
-_DURATION_S = float(os.environ.get("TTS_SOAK_SECONDS", "4"))
+_ROUNDS = int(os.environ.get("SOAK_ROUNDS", "40"))
+_DURATION_S = float(os.environ.get("SOAK_SECONDS", "4"))
 
 _OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
 

@@ -18,7 +18,7 @@ from tts_service.cache import CacheUnusableError, DiskTier
 
 _PAGE_BYTES = 4096
 # `make soak-cache` runs more.
-_FUZZ_ROUNDS = 2 * int(os.environ.get("TTS_SOAK_ROUNDS", "40"))
+_FUZZ_ROUNDS = 2 * int(os.environ.get("SOAK_ROUNDS", "40"))
 
 
 @pytest.fixture
