@@ -9,7 +9,9 @@ from typing import Any
 try:
     import click
 except ImportError:
-    sys.exit("tts-service needs the server's packages: pip install 'tts-service[server,piper]'")
+    sys.exit(
+        "tts-service needs the server's packages: pip install 'PATH_OF_THE_CLONE[server,piper]'"
+    )
 
 from .commands.cache import cache
 from .commands.failure import EXIT_FAILURE, fail

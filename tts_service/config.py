@@ -245,6 +245,8 @@ class Settings(BaseSettings):
     @field_validator("metrics_listen")
     @classmethod
     def _is_tcp_address(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            raise ValueError("is written HOST:PORT or [IPV6]:PORT")
         return cls._is_address(value) if value else value
 
     @field_validator("engines", mode="before")

@@ -90,7 +90,9 @@ def test_without_its_extra_the_command_says_what_to_install() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert result.stderr == "tts: the command needs an extra: pip install 'tts-service[cli]'\n"
+    assert (
+        result.stderr == "tts: the command needs an extra: pip install 'PATH_OF_THE_CLONE[cli]'\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -443,7 +443,9 @@ def test_without_its_extra_a_picture_says_what_to_install(server: ScriptedServer
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "Error: A picture needs an extra: pip install 'tts-service[plot]'\n"
+    assert (
+        result.stderr == "Error: A picture needs an extra: pip install 'PATH_OF_THE_CLONE[plot]'\n"
+    )
 
 
 def test_levels_are_those_of_known_signals() -> None:

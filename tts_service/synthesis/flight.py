@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
 
+from ..errors import Overloaded
 from .events import Frame
 from .rendition import Totals
 
 __all__ = ["Flight", "Flights", "Reader"]
+
+_SLOW_READER_RETRY_MS = 1000
 
 
 class Flight:
@@ -16,17 +19,22 @@ class Flight:
     Args:
         seed: that it is drawn with; None if there is no single one.
         lead_ms: how much audio it may be ahead of the quickest reader.
-        limit_bytes: how much it keeps whole. When it grows beyond that, nobody can join it any
-            more, what all have read is dropped, and it waits for the slowest reader.
+        limit_bytes: how much it holds. When it has grown beyond that, nobody can join it any
+            more, and a reader who falls back as far is cut off: nobody waits for another.
+        is_shared: whether others may join; else what was read is dropped.
     """
 
-    def __init__(self, *, seed: int | None, lead_ms: int, limit_bytes: int) -> None:
+    def __init__(
+        self, *, seed: int | None, lead_ms: int, limit_bytes: int, is_shared: bool = True
+    ) -> None:
         self.seed = seed
         self._lead_ms = lead_ms
         self._limit_bytes = limit_bytes
+        self._is_shared = is_shared
         self._frames: list[Frame] = []
         self._first = 0  # the number of the first frame that is still here
         self._size_bytes = 0
+        self._held_bytes = 0
         self._readers: set[Reader] = set()
         self._totals: Totals | None = None
         self._error: Exception | None = None
@@ -65,7 +73,10 @@ class Flight:
         if not frames:
             return
         self._frames += frames
-        self._size_bytes += sum(len(frame.data) for frame in frames)
+        size_bytes = sum(len(frame.data) for frame in frames)
+        self._size_bytes += size_bytes
+        self._held_bytes += size_bytes
+        self._trim()
         _pulse(self._grew)
         while self._readers and self._ahead_ms() > self._lead_ms:
             await self._moved.wait()
@@ -81,8 +92,7 @@ class Flight:
         _pulse(self._grew)
 
     def _ahead_ms(self) -> int:
-        choose = max if self.is_whole else min
-        position = choose(reader.position for reader in self._readers) - self._first
+        position = max(reader.position for reader in self._readers) - self._first
         if position >= len(self._frames):
             return 0
         last = self._frames[-1]
@@ -91,6 +101,12 @@ class Flight:
     async def _at(self, position: int) -> Frame | None:
         """Returns a frame as soon as it is there; None behind the last."""
         while True:
+            if position < self._first:
+                raise Overloaded(
+                    "this call was read too slowly for what it shares with others",
+                    reason="READ_TOO_SLOWLY",
+                    retry_after_ms=_SLOW_READER_RETRY_MS,
+                )
             if position < self._first + len(self._frames):
                 return self._frames[position - self._first]
             if self._error is not None:
@@ -101,11 +117,22 @@ class Flight:
             await self._grew.wait()
 
     def _advanced(self) -> None:
-        if not self.is_whole:
-            read_by_all = min(reader.position for reader in self._readers) - self._first
-            del self._frames[:read_by_all]
-            self._first += read_by_all
+        self._trim()
         _pulse(self._moved)
+
+    def _trim(self) -> None:
+        """Drops what nobody will read, and what a reader is too slow for."""
+        if not self._readers or (self._is_shared and self.is_whole):
+            return
+        positions = [reader.position - self._first for reader in self._readers]
+        count = max(0, min(positions))
+        held_bytes = self._held_bytes - sum(len(frame.data) for frame in self._frames[:count])
+        while not self.is_whole and held_bytes > self._limit_bytes and count < max(positions):
+            held_bytes -= len(self._frames[count].data)
+            count += 1
+        del self._frames[:count]
+        self._first += count
+        self._held_bytes = held_bytes
 
     def _left(self, reader: "Reader") -> None:
         if reader not in self._readers:

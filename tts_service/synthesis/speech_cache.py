@@ -80,6 +80,11 @@ class SpeechCache:
             size_bytes, entries = partial(_known_size, disk), partial(_known_count, disk)
             metrics.watch_cache("disk", size_bytes, entries)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is kept."""
+        return self._disk is not None
+
     def recall(self, key: str) -> Rendition | None:
         """Returns a response that is in memory."""
         found = self._memory.get(key)

@@ -119,7 +119,7 @@ class Synthesizer:
             # While the disk was read, somebody may have begun or finished the same.
             if (source := self._at_hand(key, mode)) is not None:
                 return source
-        if all(segment_key in known for segment_key in keys):
+        if mode.looks and all(segment_key in known for segment_key in keys):
             status = CacheStatus.HIT
             self._cache.count("segments")
         else:
@@ -131,7 +131,7 @@ class Synthesizer:
             self._cache,
             keys,
             known,
-            collects=mode.keeps,
+            collects=mode.keeps and self._cache.is_on,
             may_speak=mode is not CacheMode.ONLY,
         )
         return FlightSource(self._start(utterance, key, memo, mode, request_id), status)
@@ -156,6 +156,7 @@ class Synthesizer:
             seed=None if mixed else utterance.sampling.seed,
             lead_ms=_LEAD_MS,
             limit_bytes=self._cache.limits.entry_bytes,
+            is_shared=mode.keeps,
         )
 
         async def make() -> None:
@@ -213,10 +214,13 @@ class Synthesizer:
         )
 
     def _has_voices(self, utterance: Utterance) -> bool:
-        """Whether nobody deleted a voice while it was speaking: of that nothing is to be kept."""
+        """Whether all voices still are what they were when the key was made.
+
+        One may have been deleted while it was speaking, or another worker have spoken, with
+        another model.
+        """
         catalog = self._directory.catalog
-        found = [(part.voice, catalog.find(part.voice.id)) for part in utterance.parts]
-        return all(now is not None and now.stored == voice.stored for voice, now in found)
+        return all(catalog.find(part.voice.id) == part.voice for part in utterance.parts)
 
 
 def _header(utterance: Utterance, source: Source, request_id: str) -> Header:

@@ -31,7 +31,10 @@ class PartialFile:
         else:
             self._part = target.with_name(f".tts-{secrets.token_hex(6)}.part")
             # Not tempfile: it makes files that nobody else may read, whatever the umask says.
-            self._file = self._part.open("x+b")
+            try:
+                self._file = self._part.open("x+b")
+            except OSError as error:  # of a name that nobody gave
+                raise type(error)(error.errno, error.strerror, str(path)) from None
 
     def write(self, data: bytes) -> None:
         """Appends `data`."""

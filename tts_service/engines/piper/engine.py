@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import structlog
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
@@ -21,6 +22,7 @@ from ..base import (
     RenderJob,
     UnknownVoiceError,
 )
+from .kept_parts import VoiceReplacedError, sweep_parts
 from .loaded import LoadedVoice, LoadedVoices
 from .speech import Phonemes, Spoken
 from .voices import VoiceFile, find_voice_files
@@ -72,6 +74,8 @@ class PiperEngine:
             threads=_cpu_count(),
         )
         self._crowd = Crowd(_cpu_count())
+        if parts_dir:
+            sweep_parts(Path(parts_dir), files)
         # The first run of a session allocates its arena; a caller should not wait for that.
         warm_voice, _, _ = next(iter(self._speakers.values()))
         for _ in self.render(RenderJob("Ready.", warm_voice.id, warm_voice.languages[0])):
@@ -167,7 +171,13 @@ class PiperRender:
     def __next__(self) -> PcmChunk:
         if self._chunks is None:
             self._crowd.join(self)
-            self._chunks = self._speak(self._loaded.get(self._file))
+            try:
+                voice = self._loaded.get(self._file)
+            except VoiceReplacedError:
+                # The next worker describes the voices as they are.
+                structlog.get_logger().exception("voices changed")
+                os._exit(os.EX_TEMPFAIL)
+            self._chunks = self._speak(voice)
         try:
             return PcmChunk(next(self._chunks), 0, len(self._job.text))
         except Fail:

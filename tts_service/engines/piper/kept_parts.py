@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from .graph_parts import GraphParts, NotInPartsError, take_apart
 from .speech import Phonemes, Speech, WholeSpeech, WindowedSpeech, open_session
 from .voices import VoiceFile
 
-__all__ = ["open_speech"]
+__all__ = ["VoiceReplacedError", "open_speech", "sweep_parts"]
 
 # Goes up when this package takes graphs apart in another way.
 _REVISION = 1
@@ -28,8 +29,17 @@ _PARTS = ("text", "flow", "decoder")
 
 # Phonemes that every Piper voice has; long enough for every kind of window.
 _PROBE_IDS = [1, *([20, 0, 14, 0] * 40), 2]
+# Younger ones may be another process's that is about to enter them, or of its voices.
+_STRAY_AGE_S = 3600.0
 # Of full scale: what rounding makes of other sizes of the same convolutions is far below.
 _TOLERANCE = 1e-4
+
+
+class VoiceReplacedError(Exception):
+    """The files of a voice are others than when the engine began."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"voice {name!r} was replaced on disk; the worker has to begin anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +66,44 @@ def open_speech(file: VoiceFile, parts_dir: Path | None, threads: int) -> Speech
         parts_dir: where parts are kept by their voice's content; None keeps them nowhere.
         threads: that each run takes.
     """
-    folder = None if parts_dir is None else parts_dir / f"{file.fingerprint[:32]}-{_REVISION}"
-    if folder is not None and (kept := _read(folder)) is not None:
-        about, parts = kept
-    else:
-        about, parts = _take_apart(file)
-        if folder is not None:
-            _keep(folder, about, parts)
+    folder = None if parts_dir is None else parts_dir / _folder_name(file.fingerprint)
+    kept = None if folder is None else _read(folder)
+    if kept is not None and not kept[0].whole_because:
+        return _windowed(*kept, threads)
+    if VoiceFile.read(file.model).fingerprint != file.fingerprint:
+        raise VoiceReplacedError(file.name)
+    try:
+        about, parts = kept or _take_apart(file)
+    # Whatever it is this time: a lack of memory, of threads. The next time may do.
+    except Exception:
+        structlog.get_logger().exception("a voice's graph can't be taken apart", voice=file.name)
+        return WholeSpeech(open_session(file.model, threads))
+    if folder is not None and kept is None:
+        _keep(folder, about, parts)
     if about.whole_because:
+        structlog.get_logger().warning(
+            "a voice's graph is run whole; its first audio comes later",
+            voice=file.name,
+            problem=about.whole_because,
+        )
         return WholeSpeech(open_session(file.model, threads))
     return _windowed(about, parts, threads)
+
+
+def sweep_parts(parts_dir: Path, files: Iterable[VoiceFile]) -> None:
+    """Removes the parts of voices that are no more, and what crashes left."""
+    current = {_folder_name(file.fingerprint) for file in files}
+    if not parts_dir.is_dir():
+        return
+    for folder in parts_dir.iterdir():
+        with suppress(OSError):
+            age_s = time.time() - folder.stat().st_mtime
+            if folder.name not in current and age_s > _STRAY_AGE_S:
+                shutil.rmtree(folder)
+
+
+def _folder_name(fingerprint: str) -> str:
+    return f"{fingerprint[:32]}-{_REVISION}"
 
 
 def _windowed(about: _About, parts: Mapping[str, bytes], threads: int) -> WindowedSpeech:
@@ -87,11 +125,6 @@ def _take_apart(file: VoiceFile) -> tuple[_About, dict[str, bytes]]:
         parts = {name: getattr(graph, name).SerializeToString() for name in _PARTS}
         about = _probe(file, graph, parts)
     except NotInPartsError as error:
-        structlog.get_logger().warning(
-            "a voice's graph is run whole; its first audio comes later",
-            voice=file.name,
-            problem=str(error),
-        )
         return _About(whole_because=str(error)), {}
     return about, parts
 
@@ -106,23 +139,19 @@ def _probe(file: VoiceFile, graph: GraphParts, parts: Mapping[str, bytes]) -> _A
     speaker = 0 if int(file.config["num_speakers"]) > 1 else None
     phonemes = Phonemes(_PROBE_IDS, (0.0, 1.0, 0.0), speaker)
     options = onnxruntime.RunOptions()
-    try:
-        whole = WholeSpeech(open_session(file.model, threads))
-        (expected,) = whole.speak(phonemes, options, is_busy=False).runs
-        text = open_session(parts["text"], threads)
-        frame_count = np.asarray(text.run([graph.latent], phonemes.feed())[0]).shape[2]
-        about = _About(
-            latent=graph.latent,
-            mask=graph.mask,
-            frames=graph.frames,
-            frame_samples=len(expected) // frame_count,
-            crc32c=tuple(google_crc32c.value(parts[name]) for name in _PARTS),
-        )
-        spoken = _windowed(about, parts, threads).speak(phonemes, options, is_busy=False)
-        joined = np.concatenate(list(spoken.runs))
-    # onnxruntime's errors have no base of their own.
-    except Exception as error:
-        raise NotInPartsError(f"its parts don't run: {error}") from error
+    whole = WholeSpeech(open_session(file.model, threads))
+    (expected,) = whole.speak(phonemes, options, is_busy=False).runs
+    text = open_session(parts["text"], threads)
+    frame_count = np.asarray(text.run([graph.latent], phonemes.feed())[0]).shape[2]
+    about = _About(
+        latent=graph.latent,
+        mask=graph.mask,
+        frames=graph.frames,
+        frame_samples=len(expected) // frame_count,
+        crc32c=tuple(google_crc32c.value(parts[name]) for name in _PARTS),
+    )
+    spoken = _windowed(about, parts, threads).speak(phonemes, options, is_busy=False)
+    joined = np.concatenate(list(spoken.runs))
     if len(joined) != len(expected) or np.abs(joined - expected).max() > _TOLERANCE:
         raise NotInPartsError("its parts make other samples than the whole")
     return about

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,21 +41,31 @@ class LoadedVoices:
         self._limit = limit
         self._parts_dir = parts_dir
         self._threads = threads
-        self._voices: OrderedDict[str, LoadedVoice] = OrderedDict()
+        self._voices: OrderedDict[str, Future[LoadedVoice]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, file: VoiceFile) -> LoadedVoice:
-        """Returns the voice, loading it if need be (0.4 s for a medium one)."""
-        # Held while loading: two callers of a cold voice must not load it twice.
+        """Returns the voice, loading it if need be (0.4 s for a medium one).
+
+        Callers of a voice that is being loaded wait for it, and nobody else does.
+        """
         with self._lock:
             voice = self._voices.get(file.name)
+            is_cold = voice is None
             if voice is None:
-                voice = self._load(file)
-                self._voices[file.name] = voice
+                voice = self._voices[file.name] = Future()
             self._voices.move_to_end(file.name)
             while len(self._voices) > self._limit:
                 self._voices.popitem(last=False)
-            return voice
+        if is_cold:
+            try:
+                voice.set_result(self._load(file))
+            except BaseException as error:
+                with self._lock:
+                    if self._voices.get(file.name) is voice:
+                        del self._voices[file.name]
+                voice.set_exception(error)
+        return voice.result()
 
     def clear(self) -> None:
         """Drops all voices."""

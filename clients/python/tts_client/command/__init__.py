@@ -12,7 +12,7 @@ _ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 def main() -> None:
     """Runs the command and exits with its code. See `tts --help`."""
     if any(importlib.util.find_spec(name) is None for name in ("click", "rich")):
-        sys.stderr.write("tts: the command needs an extra: pip install 'tts-service[cli]'\n")
+        sys.stderr.write("tts: the command needs an extra: pip install 'PATH_OF_THE_CLONE[cli]'\n")
         sys.exit(1)
     from tts_client.command.app import app
 

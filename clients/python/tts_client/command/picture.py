@@ -54,7 +54,7 @@ class PictureFile(click.ParamType[Path]):
         if path.suffix.lower() not in _SUFFIXES:
             self.fail(f"{path.name!r} must end in {', '.join(_SUFFIXES)}.", param, ctx)
         if importlib.util.find_spec("matplotlib") is None:
-            raise Failure("A picture needs an extra: pip install 'tts-service[plot]'")
+            raise Failure("A picture needs an extra: pip install 'PATH_OF_THE_CLONE[plot]'")
         return path
 
 
