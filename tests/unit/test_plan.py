@@ -1,5 +1,6 @@
 """Plans of real and of hostile texts."""
 
+import gc
 import time
 
 import pytest
@@ -340,8 +341,19 @@ def test_any_text_is_covered_in_order(text: str, limit: int, opening: int, langu
      ".\"A", ",\"", " ", "Mr. ", ". 1"],
 )  # fmt: skip
 def test_hostile_text_takes_linear_time(part: str, limit: int) -> None:
-    text = (part * 10_000)[:10_000]
-    plan_segments(text[:100], max_characters=limit)
-    started = time.process_time()
-    plan_segments(text, max_characters=limit)
-    assert time.process_time() - started < 0.5
+    """Four times the text takes some four times the work, where squares would take sixteen."""
+    for _ in range(5):  # a time can be disturbed, and will not be five times
+        short_s, long_s = (_planning_s((part * size)[:size], limit) for size in (2_500, 10_000))
+        if long_s < 8 * short_s + 0.02:
+            return
+    pytest.fail(f"{short_s:.3f} s for a quarter, {long_s:.3f} s for the whole")
+
+
+def _planning_s(text: str, limit: int) -> float:
+    gc.disable()  # it would look at everything that all tests have left
+    try:
+        started = time.process_time()
+        plan_segments(text, max_characters=limit)
+        return time.process_time() - started
+    finally:
+        gc.enable()
