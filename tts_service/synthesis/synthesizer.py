@@ -107,11 +107,12 @@ class Synthesizer:
         )
 
     async def _find_source(self, utterance: Utterance, mode: CacheMode, request_id: str) -> Source:
-        key, keys = rendition_key(utterance), segment_keys(utterance)
+        key = rendition_key(utterance)
+        if mode.looks and (source := self._at_hand(key, mode)) is not None:
+            return source
+        keys = segment_keys(utterance)
         known: Set[str] = frozenset()
         if mode.looks:
-            if (source := self._at_hand(key, mode)) is not None:
-                return source
             found, known = await self._cache.find(key, keys)
             if found is not None:
                 self._cache.count("disk")
