@@ -64,7 +64,9 @@ class PiperSettings(_Group):
         None, description="folder with *.onnx voices beside the default one"
     )
     loaded_voices_limit: int = Field(4, ge=1, le=100, description="voices kept in memory")
-    concurrent_renders: int = Field(2, ge=1, le=64, description="sentences rendered at once")
+    concurrent_renders: int = Field(
+        0, ge=0, le=256, description="sentences rendered at once; 0: as many as there are cores"
+    )
 
     def options(self, data_dir: Path) -> dict[str, str]:
         """As the worker's options."""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tts_service.engines.base import RenderJob
 from tts_service.engines.piper import PiperEngine
-from tts_service.engines.piper.graph_parts import NotInPartsError, take_apart
+from tts_service.engines.piper.crowd import Crowd
+from tts_service.engines.piper.graph import Graph
+from tts_service.engines.piper.graph_parts import NotInPartsError, Stage, take_apart
 from tts_service.engines.piper.kept_parts import VoiceReplacedError, open_speech, sweep_parts
 from tts_service.engines.piper.speech import (
     Phonemes,
     Speech,
     WholeSpeech,
     WindowedSpeech,
-    open_session,
 )
 from tts_service.engines.piper.voices import VoiceFile
-from tts_service.engines.piper.windows import Window, plan_windows
+from tts_service.engines.piper.windows import Geometry, Strip
 
 TEXT = (
     "The parcel that you ordered on Monday has been handed to the courier, and it will reach "
@@ -36,8 +38,12 @@ TEXT = (
 _OPTIONS = onnxruntime.RunOptions()
 
 
-def _heard(speech: Speech, phonemes: Phonemes, *, is_busy: bool = False) -> NDArray[np.float32]:
-    return np.concatenate(list(speech.speak(phonemes, _OPTIONS, is_busy=is_busy).runs))
+def _heard(speech: Speech, phonemes: Phonemes, *, is_crowded: bool = False) -> NDArray[np.float32]:
+    crowd = Crowd(cores=1, threads=1)
+    with ExitStack() as others:
+        for _ in range(2 if is_crowded else 0):
+            others.enter_context(crowd.at_work())
+        return np.concatenate(list(speech.speak(phonemes, _OPTIONS, crowd).runs))
 
 
 def _phonemes(text: str, *, noise: bool = False, speed: float = 1.0) -> Phonemes:
@@ -70,49 +76,53 @@ def parts(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("is_crowded", [False, True])
 @pytest.mark.parametrize("noise", [False, True])
 @pytest.mark.parametrize("text", ["Yes.", "Nine to five.", TEXT, TEXT * 3])
 def test_windows_joined_are_the_whole(
-    seeded: Path, parts: Path, text: str, noise: bool, is_busy: bool
+    seeded: Path, parts: Path, text: str, noise: bool, is_crowded: bool
 ) -> None:
     phonemes = _phonemes(text, noise=noise)
-    whole = _heard(WholeSpeech(open_session(seeded, 2)), phonemes)
+    whole = _heard(WholeSpeech(Graph(seeded.read_bytes(), 2)), phonemes)
     windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
     assert isinstance(windowed, WindowedSpeech)
-    joined = _heard(windowed, phonemes, is_busy=is_busy)
+    joined = _heard(windowed, phonemes, is_crowded=is_crowded)
     assert joined.shape == whole.shape
     assert np.abs(joined - whole).max() < 1e-4
 
 
 def test_the_length_is_known_before_the_end(seeded: Path, parts: Path) -> None:
     windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
-    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, is_busy=False)
+    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, Crowd(1, 1))
     assert spoken.sample_count == sum(len(run) for run in spoken.runs)
 
 
-@pytest.mark.parametrize("is_busy", [False, True])
-@pytest.mark.parametrize("count", [1, 19, 20, 39, 40, 41, 79, 80, 300, 5000])
-def test_windows_hold_every_frame_once(count: int, is_busy: bool) -> None:
-    windows = list(plan_windows(count, is_busy=is_busy))
-    assert [n for window in windows for n in range(window.start, window.end)] == list(range(count))
-    assert len(windows) <= 4
+@pytest.mark.parametrize("count", [1, 7, 100, 1000])
+@pytest.mark.parametrize("first", [1, 5, 40])
+def test_a_strip_is_what_one_run_would_make(count: int, first: int) -> None:
+    source = np.random.default_rng(0).normal(size=(1, 2, count)).astype(np.float32)
+    window = np.hanning(9).astype(np.float32)
 
+    def run(part: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
+        assert part.shape[2] == end - start
+        smooth = [np.convolve(channel, window)[4 : 4 + len(channel)] for channel in part[0]]
+        return np.repeat(np.array([smooth], dtype=np.float32), 3, axis=2)
 
-def test_a_window_looks_no_further_than_there_are_frames() -> None:
-    assert Window(10, 20).with_context(16, 30) == (0, 30)
-    assert Window(100, 120).with_context(16, 300) == (84, 136)
+    expected = run(source, 0, count)
+    strip = Strip(lambda _: source, run, Geometry(1, 3, 4, 16), count)
+    made = []
+    for end in (*range(first, count, 11), count):
+        strip.up_to(end)
+        made.append(strip.made)
+    assert made[-1] == count
+    assert np.allclose(strip.up_to(count), expected, atol=1e-6)
 
 
 def test_parts_are_kept_by_content_and_used_again(seeded: Path, parts: Path) -> None:
     (folder,) = parts.iterdir()
     times = {part: part.stat().st_mtime_ns for part in folder.iterdir()}
-    assert sorted(part.name for part in times) == [
-        "about.json",
-        "decoder.onnx",
-        "flow.onnx",
-        "text.onnx",
-    ]
+    names = [f"{number}.onnx" for number in range(5)]
+    assert sorted(part.name for part in times) == [*names, "about.json"]
     assert isinstance(open_speech(VoiceFile.read(seeded), parts, threads=2), WindowedSpeech)
     assert times == {part: part.stat().st_mtime_ns for part in folder.iterdir()}
 
@@ -126,7 +136,7 @@ def test_parts_that_are_damaged_are_made_anew(
     expected = _heard(open_speech(file, parts, threads=2), phonemes)
     shutil.copytree(parts, tmp_path, dirs_exist_ok=True)
     (folder,) = tmp_path.iterdir()
-    decoder = folder / "decoder.onnx"
+    decoder = folder / "4.onnx"
     match harm:
         case "cut":
             decoder.write_bytes(decoder.read_bytes()[:1000])
@@ -163,12 +173,15 @@ def test_a_sentence_comes_in_chunks_whose_length_is_known() -> None:
     engine.close()
 
 
-def _small(*, speakers: bool = False, bypass: bool = False, noise: bool = True) -> onnx.ModelProto:
-    """A graph that is built like a VITS, of four channels and two samples a frame."""
+def _small(
+    *, speakers: bool = False, bypass: bool = False, noise: bool = True, upsamplings: int = 0
+) -> onnx.ModelProto:
+    """A graph that is built like a VITS, of four channels."""
     weights = np.random.default_rng(1).normal(size=(4, 4, 3)).astype(np.float32)
     constants: dict[str, NDArray[Any]] = {
         "weights": weights,
-        "last": weights[:2],
+        "last": weights[:1],
+        "up": np.random.default_rng(2).normal(size=(4, 4, 6)).astype(np.float32) / 2,
         "table": np.ones((99, 4), np.float32),
         "voices": np.arange(12, dtype=np.float32).reshape(3, 4, 1) / 12,
         "std": np.float32(0.5).reshape(1),
@@ -198,10 +211,21 @@ def _small(*, speakers: bool = False, bypass: bool = False, noise: bool = True) 
     if bypass:
         nodes.append(helper.make_node("Add", [flowed, "mean"], ["passed"]))
         flowed = "passed"
-    nodes += [
-        helper.make_node("Mul", [flowed, "mask"], ["frames"]),
-        helper.make_node("Conv", ["frames", "last"], ["output"], **pads),
-    ]
+    nodes.append(helper.make_node("Mul", [flowed, "mask"], ["frames"]))
+    frames = "frames"
+    if speakers:
+        nodes.append(helper.make_node("Add", [frames, "speaker"], ["spoken"]))
+        frames = "spoken"
+    for n in range(upsamplings):
+        up, wide, out = f"up{n}", f"wide{n}", f"out{n}"
+        nodes += [
+            helper.make_node("LeakyRelu", [frames], [f"in{n}"], alpha=0.1),
+            helper.make_node("ConvTranspose", [f"in{n}", "up"], [up], strides=[2], pads=[2, 2]),
+            helper.make_node("Conv", [up, "weights"], [wide], dilations=[3], pads=[3, 3]),
+            helper.make_node("Add", [up, wide], [out]),
+        ]
+        frames = out
+    nodes.append(helper.make_node("Conv", [frames, "last"], ["output"], **pads))
     inputs = [
         helper.make_tensor_value_info("input", TensorProto.INT64, [1, None]),
         helper.make_tensor_value_info("input_lengths", TensorProto.INT64, [1]),
@@ -213,33 +237,66 @@ def _small(*, speakers: bool = False, bypass: bool = False, noise: bool = True) 
         nodes,
         "small",
         inputs,
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 2, None])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 1, None])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
 
 
+@pytest.mark.parametrize("upsamplings", [0, 1, 2, 3])
 @pytest.mark.parametrize("speakers", [False, True])
-def test_any_graph_of_this_structure_comes_apart(speakers: bool) -> None:
-    model = _small(speakers=speakers)
+def test_any_graph_of_this_structure_comes_apart(speakers: bool, upsamplings: int) -> None:
+    model = _small(speakers=speakers, upsamplings=upsamplings)
     parts = take_apart(model)
-    assert (parts.latent, parts.mask, parts.frames) == ("latent", "mask", "frames")
-    speaker = 2 if speakers else None
-    phonemes = Phonemes([5] * 30, (0.0, 1.0, 0.0), speaker)
+    assert parts.mask == "mask"
+    assert [parts.stages[0].takes, parts.stages[1].takes] == ["latent", "frames"]
+    assert len(parts.stages) == 1 + max(1, upsamplings)
+    phonemes = Phonemes([5, 7, 9] * 30, (0.0, 1.0, 0.0), 2 if speakers else None)
     names = {value.name for value in model.graph.input}
     feed = {name: value for name, value in phonemes.feed().items() if name in names}
-    whole = open_session(model.SerializeToString(), 1)
-    text, flow, decoder = (
-        open_session(part.SerializeToString(), 1)
-        for part in (parts.text, parts.flow, parts.decoder)
+    whole = Graph(model.SerializeToString(), 1).session(is_crowded=False)
+    expected = np.asarray(whole.run(None, feed)[0]).reshape(-1)
+    latent, mask = (
+        np.asarray(value)
+        for value in Graph(parts.text.SerializeToString(), 1)
+        .session(is_crowded=False)
+        .run(None, {name: feed[name] for name in {v.name for v in parts.text.graph.input}})
     )
-    taken = {value.name for value in text.get_inputs()}
-    latent, mask = text.run(None, {name: feed[name] for name in taken})
-    voice = {"sid": feed["sid"]} if speakers else {}
-    (frames,) = flow.run(None, {"latent": latent, "mask": mask, **voice})
-    (samples,) = decoder.run(None, {"frames": frames})
-    expected = whole.run(None, feed)[0]
-    assert np.abs(np.asarray(samples) - np.asarray(expected)).max() < 1e-5
+    strip: Strip | None = None
+    taken = 1
+    for stage in parts.stages:
+        session = Graph(stage.model.SerializeToString(), 1).session(is_crowded=False)
+
+        def run(
+            part: NDArray[np.float32],
+            first: int,
+            last: int,
+            session: onnxruntime.InferenceSession = session,
+            stage: Stage = stage,
+        ) -> NDArray[np.float32]:
+            given = {"mask": mask[:, :, first:last], "sid": feed.get("sid")}
+            others = {v.name: given[v.name] for v in session.get_inputs() if v.name in given}
+            return np.asarray(session.run(None, {stage.takes: part, **others})[0])
+
+        source = (lambda _: latent) if strip is None else strip.up_to
+        geometry = Geometry(taken, taken * stage.scale, stage.reach, 8)
+        strip = Strip(source, run, geometry, latent.shape[2])
+        taken *= stage.scale
+    assert strip is not None
+    for end in range(5, 90, 5):
+        strip.up_to(end)
+    wrong = np.abs(strip.up_to(90).reshape(-1) - expected).max()
+    assert wrong < 1e-5 * np.abs(expected).max()
+
+
+def test_convolutions_become_images_where_nothing_else_is_done() -> None:
+    alone, spoken = (take_apart(_small(speakers=s, upsamplings=2)).stages for s in (False, True))
+
+    def has_images(stage: Stage) -> bool:
+        return any(node.op_type == "Squeeze" for node in stage.model.graph.node)
+
+    assert [has_images(stage) for stage in alone] == [False, True, True]
+    assert [has_images(stage) for stage in spoken] == [False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,6 @@ def test_defaults_are_what_they_stand_for() -> None:
             encoding=pb.ENCODING_MP3,
             sample_rate_hz=resolved.audio_format.sample_rate_hz,
             bitrate_bps=resolved.audio_format.bitrate_bps,
-            frame_ms=resolved.audio_format.frame_ms,
         ),
         prosody=pb.Prosody(speed=1.0),
     )

@@ -1,6 +1,6 @@
 """From encoded runs to frames: their numbers, their times, the text they speak, their sums."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import google_crc32c
 
@@ -18,10 +18,13 @@ class FrameMaker:
 
     Args:
         rate_hz: of the encoded audio.
+        joins: whether runs that are there at once make one frame. Each frame is a message, which
+            costs a server and its callers about as much as encoding it.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, *, joins: bool) -> None:
         self._rate_hz = rate_hz
+        self._joins = joins
         self._source_rate_hz = rate_hz
         self._timeline = Timeline()
         self._count = 0
@@ -33,8 +36,10 @@ class FrameMaker:
         self._source_rate_hz = sample_rate_hz
         self._timeline.append(sample_count, span)
 
-    def frames(self, encoded: Iterable[EncodedFrame]) -> list[Frame]:
+    def frames(self, encoded: Sequence[EncodedFrame]) -> list[Frame]:
         """Makes the next frames."""
+        if self._joins and len(encoded) > 1:
+            encoded = [_joined(encoded)]
         return [self._frame(one) for one in encoded]
 
     def totals(self, sample_count: int) -> Totals:
@@ -65,3 +70,11 @@ class FrameMaker:
 
     def _ms(self, sample: int) -> int:
         return sample * 1000 // self._rate_hz
+
+
+def _joined(runs: Sequence[EncodedFrame]) -> EncodedFrame:
+    return EncodedFrame(
+        b"".join(run.data for run in runs),
+        runs[0].start_sample,
+        sum(run.sample_count for run in runs),
+    )

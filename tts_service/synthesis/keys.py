@@ -31,7 +31,7 @@ def rendition_key(utterance: Utterance) -> str:
             audio_format.encoding.value,
             audio_format.sample_rate_hz,
             audio_format.bitrate_bps,
-            audio_format.frame_ms,
+            0 if utterance.joins_frames else audio_format.frame_ms,
         ],
         ENCODER_VERSION,
     )

@@ -25,8 +25,9 @@ from .segment_speech import SegmentSpeech
 __all__ = ["Pcm", "render_utterance"]
 
 # Longest run that is handed on at once. The first of them sets how long the first audio waits
-# for the encoder; a thread's switch costs a hundredth of coding so much.
-_RUN_MS = 100
+# for the encoder; each costs a switch of threads, and a message.
+_FIRST_RUN_MS = 100
+_RUN_MS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,10 @@ class _Rendering:
         span: tuple[int, int],
         total: int | None,
     ) -> None:
-        run = rate_hz * _RUN_MS // 1000
-        for start in range(0, len(samples), run):
+        start = 0
+        while start < len(samples):
+            run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS
+            end = start + rate_hz * run_ms // 1000
             self._run_count += 1
-            await self.queue.put(Pcm(samples[start : start + run], rate_hz, span, total))
+            await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
+            start = end

@@ -67,6 +67,7 @@ class Utterance:
         character_count: Unicode code points of the caller's text.
         voice: who speaks; for a mix a voice without an id.
         parts: that voice alone, or the voices that are mixed.
+        joins_frames: whether frames that are ready at once are sent as one.
         sampling: with a seed if the engine samples; else the default.
         is_seed_drawn: whether that seed is the server's and not the caller's.
         segments: none if the text holds nothing that can be spoken.
@@ -77,6 +78,7 @@ class Utterance:
     parts: tuple[VoicePart, ...]
     language: str
     audio_format: AudioFormat
+    joins_frames: bool
     speed: float
     sampling: Sampling
     is_seed_drawn: bool
@@ -143,6 +145,7 @@ def resolve_request(
         parts=parts,
         language=language,
         audio_format=audio_format,
+        joins_frames=not request.frame_ms and request.encoding is not Encoding.OPUS_PACKETS,
         speed=1.0 if request.speed is None else request.speed,
         sampling=with_seed(request.sampling) if voice.traits.can_sample else Sampling(),
         is_seed_drawn=voice.traits.can_sample and request.sampling.seed is None,

@@ -179,7 +179,7 @@ class Synthesizer:
     async def _render(
         self, flight: Flight, utterance: Utterance, memo: SegmentMemo, request_id: str
     ) -> None:
-        maker = FrameMaker(utterance.audio_format.sample_rate_hz)
+        maker = FrameMaker(utterance.audio_format.sample_rate_hz, joins=utterance.joins_frames)
         pcm_runs = render_utterance(
             utterance,
             self._fleet,

@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..base import (
     RenderJob,
     UnknownVoiceError,
 )
+from .crowd import Crowd
 from .kept_parts import VoiceReplacedError, sweep_parts
 from .loaded import LoadedVoice, LoadedVoices
 from .speech import Phonemes, Spoken
@@ -37,6 +38,10 @@ _MAX_SEGMENT_CHARACTERS = 500
 # clause of 30 (docs/latency.md).
 _OPENING_CHARACTERS = 80
 
+_WARM_UP = "Ready to speak, and glad to be of service."
+# More threads than this hardly speed up one window.
+_MAX_THREADS = 4
+
 
 class PiperEngine:
     """All Piper voices of a folder, and the packaged default.
@@ -44,7 +49,7 @@ class PiperEngine:
     Options, as text:
         voices_dir: folder with `*.onnx` voices and their `.onnx.json`; empty: none.
         loaded_voices_limit: how many voices stay in memory (about 100 MB each).
-        concurrent_renders: sentences rendered at the same time; each uses all cores.
+        concurrent_renders: sentences rendered at the same time; 0: as many as there are cores.
         parts_dir: folder where graphs that were taken apart are kept; empty: nowhere, and each
             start takes them apart anew.
 
@@ -57,7 +62,7 @@ class PiperEngine:
         *,
         voices_dir: str = "",
         loaded_voices_limit: str = "4",
-        concurrent_renders: str = "2",
+        concurrent_renders: str = "0",
         parts_dir: str = "",
     ) -> None:
         files = find_voice_files(Path(voices_dir) if voices_dir else None)
@@ -67,19 +72,30 @@ class PiperEngine:
         self._fingerprint = hashlib.sha256(
             "".join(sorted(file.fingerprint for file in files)).encode()
         ).hexdigest()
-        self._concurrent_renders = _positive("concurrent_renders", concurrent_renders)
-        self._loaded = LoadedVoices(
-            limit=_positive("loaded_voices_limit", loaded_voices_limit),
-            parts_dir=Path(parts_dir) if parts_dir else None,
-            threads=_cpu_count(),
+        cores = _cpu_count()
+        self._concurrent_renders = (
+            _number("concurrent_renders", concurrent_renders, least=0) or cores
         )
-        self._crowd = Crowd(_cpu_count())
+        threads = min(cores, _MAX_THREADS)
+        self._loaded = LoadedVoices(
+            limit=_number("loaded_voices_limit", loaded_voices_limit, least=1),
+            parts_dir=Path(parts_dir) if parts_dir else None,
+            threads=threads,
+        )
+        self._crowd = Crowd(cores, threads)
         if parts_dir:
             sweep_parts(Path(parts_dir), files)
-        # The first run of a session allocates its arena; a caller should not wait for that.
-        warm_voice, _, _ = next(iter(self._speakers.values()))
-        for _ in self.render(RenderJob("Ready.", warm_voice.id, warm_voice.languages[0])):
-            pass
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """The first run of a session allocates its memory; a caller should not wait for that."""
+        voice, _, _ = next(iter(self._speakers.values()))
+        with ExitStack() as others:
+            for _ in range(2):
+                for _ in self.render(RenderJob(_WARM_UP, voice.id, voice.languages[0])):
+                    pass
+                while not self._crowd.is_crowded:
+                    others.enter_context(self._crowd.at_work())
 
     def describe(self) -> EngineDescription:
         """See `Engine.describe`."""
@@ -104,34 +120,6 @@ class PiperEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._loaded.clear()
-
-
-class Crowd:
-    """Counts the renders in progress.
-
-    Args:
-        cores: as many as these don't get in each other's way.
-    """
-
-    def __init__(self, cores: int) -> None:
-        self._cores = cores
-        self._present: set[int] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether there are more renders than cores."""
-        return len(self._present) > self._cores
-
-    def join(self, render: object) -> None:
-        """A render begins."""
-        with self._lock:
-            self._present.add(id(render))
-
-    def leave(self, render: object) -> None:
-        """A render is over; one that was over already may say so again."""
-        with self._lock:
-            self._present.discard(id(render))
 
 
 class PiperRender:
@@ -169,8 +157,11 @@ class PiperRender:
         return self
 
     def __next__(self) -> PcmChunk:
+        with self._crowd.at_work():
+            return self._next()
+
+    def _next(self) -> PcmChunk:
         if self._chunks is None:
-            self._crowd.join(self)
             try:
                 voice = self._loaded.get(self._file)
             except VoiceReplacedError:
@@ -181,19 +172,14 @@ class PiperRender:
         try:
             return PcmChunk(next(self._chunks), 0, len(self._job.text))
         except Fail:
-            self._crowd.leave(self)
             if self._cancelled:
                 raise StopIteration from None
-            raise
-        except BaseException:
-            self._crowd.leave(self)
             raise
 
     def cancel(self) -> None:
         """See `Render.cancel`. A run in progress ends before its next operator."""
         self._cancelled = True
         self._run_options.terminate = True
-        self._crowd.leave(self)
 
     def _speak(self, voice: LoadedVoice) -> Iterator[NDArray[np.float32]]:
         # eSpeak ends a sentence at every stop before a capital, in "Dr. Smith" too.
@@ -214,7 +200,7 @@ class PiperRender:
         scales = (config.noise_scale, config.length_scale / self._job.speed, config.noise_w_scale)
         ids = voice.phonemizer.phonemes_to_ids(phonemes)
         return voice.speech.speak(
-            Phonemes(ids, scales, self._speaker), self._run_options, is_busy=self._crowd.is_busy
+            Phonemes(ids, scales, self._speaker), self._run_options, self._crowd
         )
 
 
@@ -223,7 +209,7 @@ def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _positive(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise OptionError(f"{name} is a whole number from 1 up, not {text!r}")
+def _number(name: str, text: str, *, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise OptionError(f"{name} is a whole number from {least} up, not {text!r}")
     return int(text)

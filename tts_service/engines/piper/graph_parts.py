@@ -1,25 +1,34 @@
-"""A VITS graph in three parts, cut where its structure allows it.
+"""A VITS graph in parts, cut where its structure allows it.
 
     text     phonemes -> latent of every frame, with its noise, and a mask
     flow     latent, mask -> what the decoder takes, frame by frame
-    decoder  frames -> samples
+    decoder  frames -> samples, in a part for each of its upsamplings
+
+The further a part of the decoder is from the text, the more it has to compute for a frame, and the
+less of what is beside the frame it has to see.
 
 The names of tensors belong to whoever exported the graph. What is looked for is what every VITS
 has: noise that is scaled and added to the expanded text, and a mask that is multiplied last before
 the decoder (Kim et al. 2021, https://arxiv.org/abs/2106.06103, figure 1b).
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-__all__ = ["GraphParts", "NotInPartsError", "take_apart"]
+from .layout import to_2d
+
+__all__ = ["GraphParts", "NotInPartsError", "Stage", "take_apart"]
 
 _NOISE = "RandomNormalLike"
 # Noise is scaled by the standard deviation and by the caller's factor, then the mean is added.
 _NOISE_PATH = ("Mul", "Mul", "Add")
+_CONVOLUTION, _UPSAMPLING = "Conv", "ConvTranspose"
 # What a part behind the text may be given beside frames.
 _SPEAKER = "sid"
 
@@ -29,21 +38,38 @@ class NotInPartsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """What makes one tensor along time of another, each of shape (1, channels, time).
+
+    Attributes:
+        takes: name of the tensor that goes in.
+        gives: name of the one that comes out.
+        scale: samples that come out for each that goes in.
+        reach: how many samples to either side, of what goes in, one that comes out depends on.
+        width: how many numbers its widest layer makes for each sample that goes in.
+    """
+
+    model: ModelProto
+    takes: str
+    gives: str
+    scale: int
+    reach: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
 class GraphParts:
     """The parts, and what passes between them.
 
     Attributes:
-        latent: name of a tensor of shape (1, channels, frames), from text to flow.
-        mask: name of a tensor of shape (1, 1, frames), from text to flow.
-        frames: name of a tensor of shape (1, channels, frames), from flow to decoder.
+        mask: name of a tensor of shape (1, 1, frames), from the text to the first stage.
+        stages: the first takes the text's latent, each other what the one before it gives, and
+            the last gives samples.
     """
 
     text: ModelProto
-    flow: ModelProto
-    decoder: ModelProto
-    latent: str
     mask: str
-    frames: str
+    stages: tuple[Stage, ...]
 
 
 def take_apart(model: ModelProto) -> GraphParts:
@@ -57,16 +83,21 @@ def take_apart(model: ModelProto) -> GraphParts:
     later = graph.nodes_behind(latent)
     mask = graph.find_mask(latent, later)
     frames = next(node.output[0] for node in reversed(later) if mask in node.input)
+    upsamplings = [n for n in graph.nodes_behind(frames) if n.op_type == _UPSAMPLING]
     inputs = [value.name for value in model.graph.input]
-    outputs = [value.name for value in model.graph.output]
-    return GraphParts(
-        text=graph.extract(inputs, [latent, mask], may_take=set(inputs)),
-        flow=graph.extract([latent, mask], [frames], may_take={_SPEAKER}),
-        decoder=graph.extract([frames], outputs[:1], may_take={_SPEAKER}),
-        latent=latent,
-        mask=mask,
-        frames=frames,
-    )
+    cuts = [
+        latent,
+        frames,
+        *(node.input[0] for node in upsamplings[1:]),
+        model.graph.output[0].name,
+    ]
+    stages = []
+    for takes, gives in pairwise(cuts):
+        given = [takes, mask] if takes == latent else [takes]
+        part = graph.extract(given, [gives], may_take={_SPEAKER})
+        stages.append(Stage(to_2d(part), takes, gives, *_measure(part.graph, takes)))
+    text = graph.extract(inputs, [latent, mask], may_take=set(inputs))
+    return GraphParts(text, mask, tuple(stages))
 
 
 class _Graph:
@@ -160,3 +191,29 @@ class _Graph:
             if value.name == name:
                 return value
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None, None])
+
+
+def _measure(graph: GraphProto, takes: str) -> tuple[int, int, int]:
+    """Follows a tensor along time to the end of a graph: scale, reach and width of a `Stage`."""
+    shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    reached: dict[str, tuple[int, Fraction]] = {takes: (1, Fraction(0))}
+    width = 1
+    for node in graph.node:
+        ways = [reached[name] for name in node.input if name in reached]
+        if not ways:
+            continue
+        scale, reach = max(way[0] for way in ways), max(way[1] for way in ways)
+        if node.op_type in (_CONVOLUTION, _UPSAMPLING):
+            shape = shapes.get(node.input[1])
+            if shape is None:
+                raise NotInPartsError("a convolution computes its weights")
+            sizes = {a.name: a.ints[0] for a in node.attribute if a.ints}
+            before, stride = sizes.get("pads", 0), sizes.get("strides", 1)
+            span = (shape[-1] - 1) * sizes.get("dilations", 1)
+            scale *= stride
+            reach += Fraction(max(before, span - before), scale)
+            width = max(width, shape[1 if node.op_type == _UPSAMPLING else 0] * scale)
+        for name in node.output:
+            reached[name] = (scale, reach)
+    scale, reach = reached[graph.output[0].name]
+    return scale, math.ceil(reach), width

@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -16,16 +16,17 @@ import onnx
 import onnxruntime
 import structlog
 
+from .crowd import Crowd
+from .graph import Graph
 from .graph_parts import GraphParts, NotInPartsError, take_apart
-from .speech import Phonemes, Speech, WholeSpeech, WindowedSpeech, open_session
+from .speech import LoadedStage, Phonemes, Speech, WholeSpeech, WindowedSpeech
 from .voices import VoiceFile
 
 __all__ = ["VoiceReplacedError", "open_speech", "sweep_parts"]
 
 # Goes up when this package takes graphs apart in another way.
-_REVISION = 1
+_REVISION = 2
 _ABOUT = "about.json"
-_PARTS = ("text", "flow", "decoder")
 
 # Phonemes that every Piper voice has; long enough for every kind of window.
 _PROBE_IDS = [1, *([20, 0, 14, 0] * 40), 2]
@@ -48,15 +49,15 @@ class _About:
 
     Attributes:
         whole_because: why the graph is run whole; "" for one in parts.
-        crc32c: of each part's file.
+        mask: see `GraphParts`.
+        stages: the fields of each `Stage`, without its model.
+        crc32c: of each part's file, the text's first.
     """
 
     whole_because: str = ""
-    latent: str = ""
     mask: str = ""
-    frames: str = ""
-    frame_samples: int = 0
-    crc32c: tuple[int, ...] = ()
+    stages: list[dict[str, str | int]] = field(default_factory=list)
+    crc32c: list[int] = field(default_factory=list)
 
 
 def open_speech(file: VoiceFile, parts_dir: Path | None, threads: int) -> Speech:
@@ -77,7 +78,7 @@ def open_speech(file: VoiceFile, parts_dir: Path | None, threads: int) -> Speech
     # Whatever it is this time: a lack of memory, of threads. The next time may do.
     except Exception:
         structlog.get_logger().exception("a voice's graph can't be taken apart", voice=file.name)
-        return WholeSpeech(open_session(file.model, threads))
+        return WholeSpeech(Graph(file.model.read_bytes(), threads))
     if folder is not None and kept is None:
         _keep(folder, about, parts)
     if about.whole_because:
@@ -86,7 +87,7 @@ def open_speech(file: VoiceFile, parts_dir: Path | None, threads: int) -> Speech
             voice=file.name,
             problem=about.whole_because,
         )
-        return WholeSpeech(open_session(file.model, threads))
+        return WholeSpeech(Graph(file.model.read_bytes(), threads))
     return _windowed(about, parts, threads)
 
 
@@ -106,30 +107,41 @@ def _folder_name(fingerprint: str) -> str:
     return f"{fingerprint[:32]}-{_REVISION}"
 
 
-def _windowed(about: _About, parts: Mapping[str, bytes], threads: int) -> WindowedSpeech:
-    text, flow, decoder = (open_session(parts[name], threads) for name in _PARTS)
-    return WindowedSpeech(
-        text,
-        flow,
-        decoder,
-        latent=about.latent,
-        mask=about.mask,
-        frames=about.frames,
-        frame_samples=about.frame_samples,
-    )
+def _windowed(about: _About, parts: Sequence[bytes], threads: int) -> WindowedSpeech:
+    text, *stages = (Graph(part, threads) for part in parts)
+    loaded = [
+        LoadedStage(graph, **stage)  # type: ignore[arg-type]
+        for graph, stage in zip(stages, about.stages, strict=True)
+    ]
+    return WindowedSpeech(text, about.mask, loaded)
 
 
-def _take_apart(file: VoiceFile) -> tuple[_About, dict[str, bytes]]:
+def _take_apart(file: VoiceFile) -> tuple[_About, list[bytes]]:
     try:
         graph = take_apart(onnx.load(file.model))
-        parts = {name: getattr(graph, name).SerializeToString() for name in _PARTS}
-        about = _probe(file, graph, parts)
+        parts = [
+            model.SerializeToString()
+            for model in (graph.text, *(stage.model for stage in graph.stages))
+        ]
+        about = _describe(graph, parts)
+        _probe(file, about, parts)
     except NotInPartsError as error:
-        return _About(whole_because=str(error)), {}
+        return _About(whole_because=str(error)), []
     return about, parts
 
 
-def _probe(file: VoiceFile, graph: GraphParts, parts: Mapping[str, bytes]) -> _About:
+def _describe(graph: GraphParts, parts: Sequence[bytes]) -> _About:
+    return _About(
+        mask=graph.mask,
+        stages=[
+            {item.name: getattr(stage, item.name) for item in fields(stage) if item.name != "model"}
+            for stage in graph.stages
+        ],
+        crc32c=[google_crc32c.value(part) for part in parts],
+    )
+
+
+def _probe(file: VoiceFile, about: _About, parts: Sequence[bytes]) -> None:
     """Speaks some phonemes both ways, without noise, and compares.
 
     Raises:
@@ -138,47 +150,37 @@ def _probe(file: VoiceFile, graph: GraphParts, parts: Mapping[str, bytes]) -> _A
     threads = os.cpu_count() or 1
     speaker = 0 if int(file.config["num_speakers"]) > 1 else None
     phonemes = Phonemes(_PROBE_IDS, (0.0, 1.0, 0.0), speaker)
-    options = onnxruntime.RunOptions()
-    whole = WholeSpeech(open_session(file.model, threads))
-    (expected,) = whole.speak(phonemes, options, is_busy=False).runs
-    text = open_session(parts["text"], threads)
-    frame_count = np.asarray(text.run([graph.latent], phonemes.feed())[0]).shape[2]
-    about = _About(
-        latent=graph.latent,
-        mask=graph.mask,
-        frames=graph.frames,
-        frame_samples=len(expected) // frame_count,
-        crc32c=tuple(google_crc32c.value(parts[name]) for name in _PARTS),
+    options, crowd = onnxruntime.RunOptions(), Crowd(threads, threads)
+    whole = WholeSpeech(Graph(file.model.read_bytes(), threads))
+    (expected,) = whole.speak(phonemes, options, crowd).runs
+    joined = np.concatenate(
+        [*_windowed(about, parts, threads).speak(phonemes, options, crowd).runs]
     )
-    spoken = _windowed(about, parts, threads).speak(phonemes, options, is_busy=False)
-    joined = np.concatenate(list(spoken.runs))
     if len(joined) != len(expected) or np.abs(joined - expected).max() > _TOLERANCE:
         raise NotInPartsError("its parts make other samples than the whole")
-    return about
 
 
-def _read(folder: Path) -> tuple[_About, dict[str, bytes]] | None:
+def _read(folder: Path) -> tuple[_About, list[bytes]] | None:
     try:
-        kept = json.loads((folder / _ABOUT).read_text())
-        about = _About(**{**kept, "crc32c": tuple(kept["crc32c"])})
+        about = _About(**json.loads((folder / _ABOUT).read_text()))
         if about.whole_because:
-            return about, {}
-        parts = {name: (folder / f"{name}.onnx").read_bytes() for name in _PARTS}
-        if about.crc32c == tuple(google_crc32c.value(parts[name]) for name in _PARTS):
+            return about, []
+        parts = [(folder / f"{number}.onnx").read_bytes() for number in range(len(about.crc32c))]
+        if about.crc32c == [google_crc32c.value(part) for part in parts]:
             return about, parts
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError):
         pass
     return None
 
 
-def _keep(folder: Path, about: _About, parts: Mapping[str, bytes]) -> None:
+def _keep(folder: Path, about: _About, parts: Sequence[bytes]) -> None:
     """Writes the parts; all of them or none. A disk that is full is no reason not to speak."""
     staging = None
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         staging = Path(mkdtemp(prefix=".staging-", dir=folder.parent))
-        for name, data in parts.items():
-            (staging / f"{name}.onnx").write_bytes(data)
+        for number, part in enumerate(parts):
+            (staging / f"{number}.onnx").write_bytes(part)
         (staging / _ABOUT).write_text(json.dumps(asdict(about)))
         shutil.rmtree(folder, ignore_errors=True)  # what could not be read
         staging.rename(folder)

@@ -2,16 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from .windows import DECODER_CONTEXT, FLOW_CONTEXT, Window, plan_windows
+from .crowd import Crowd
+from .graph import Graph
+from .windows import Geometry, Strip
 
-__all__ = ["Phonemes", "Speech", "Spoken", "WholeSpeech", "WindowedSpeech", "open_session"]
+__all__ = ["LoadedStage", "Phonemes", "Speech", "Spoken", "WholeSpeech", "WindowedSpeech"]
+
+# The first window is heard soonest. While others wait for the cores, what follows it has to wait
+# for them, too, and has to be bridged.
+_FIRST_FRAMES = 20
+_FIRST_FRAMES_CROWDED = 40
+# A layer's numbers that stay in a core's cache, a megabyte, from one layer to the next.
+_CACHED_NUMBERS = 1 << 18
+# The flow has few, but others shouldn't wait for it too long.
+_MAX_FRAMES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,118 +69,94 @@ class Spoken:
 class Speech(Protocol):
     """A loaded voice. Any number of threads."""
 
-    def speak(
-        self, phonemes: Phonemes, options: onnxruntime.RunOptions, *, is_busy: bool
-    ) -> Spoken:
+    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
         """Begins to speak.
 
         Args:
             options: its `terminate` ends a run in its midst, with onnxruntime's `Fail`.
-            is_busy: whether others wait for the cores.
+            crowd: who else wants the cores, asked before each run.
         """
 
 
 class WholeSpeech:
     """Runs a graph as it is."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
 
-    def speak(
-        self, phonemes: Phonemes, options: onnxruntime.RunOptions, *, is_busy: bool
-    ) -> Spoken:
+    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
         """See `Speech`. All of it at once."""
-        del is_busy
-        samples = _run(self._session, phonemes.feed(), options).reshape(-1)
-        return Spoken(len(samples), iter([samples]))
+        session = self._graph.session(is_crowded=crowd.is_crowded)
+        samples = np.asarray(session.run(None, phonemes.feed(), options)[0], dtype=np.float32)
+        return Spoken(samples.size, iter([samples.reshape(-1)]))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStage:
+    """A stage of a graph, ready to run.
+
+    Attributes:
+        takes, gives, scale, reach, width: see `Stage`.
+    """
+
+    graph: Graph
+    takes: str
+    gives: str
+    scale: int
+    reach: int
+    width: int
 
 
 class WindowedSpeech:
-    """Runs a graph's parts: the text once, the others over windows of frames.
+    """Runs a graph's parts: the text once, the stages over windows of frames.
 
     The windows, joined, are the samples of the whole graph, up to rounding.
 
     Args:
-        latent, mask, frames: see `GraphParts`.
-        frame_samples: samples of a frame.
+        mask, stages: see `GraphParts`.
     """
 
-    def __init__(
-        self,
-        text: onnxruntime.InferenceSession,
-        flow: onnxruntime.InferenceSession,
-        decoder: onnxruntime.InferenceSession,
-        *,
-        latent: str,
-        mask: str,
-        frames: str,
-        frame_samples: int,
-    ) -> None:
+    def __init__(self, text: Graph, mask: str, stages: Sequence[LoadedStage]) -> None:
         self._text = text
-        self._flow = flow
-        self._decoder = decoder
-        self._latent = latent
         self._mask = mask
-        self._frames = frames
-        self._frame_samples = frame_samples
+        self._stages = stages
 
-    def speak(
-        self, phonemes: Phonemes, options: onnxruntime.RunOptions, *, is_busy: bool
-    ) -> Spoken:
+    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
         """See `Speech`."""
-        latent, mask = map(
-            np.asarray, self._text.run([self._latent, self._mask], phonemes.feed(), options)
-        )
-        count = latent.shape[2]
-        windows = plan_windows(count, is_busy=is_busy)
-        runs = (self._window(latent, mask, window, phonemes, options) for window in windows)
-        return Spoken(count * self._frame_samples, runs)
+        session = self._text.session(is_crowded=crowd.is_crowded)
+        names = [self._stages[0].takes, self._mask]
+        latent, mask = map(np.asarray, session.run(names, phonemes.feed(), options))
+        frame_count = latent.shape[2]
+        others = {self._mask: mask} | phonemes.speaker_feed()
 
-    def _window(
-        self,
-        latent: NDArray[np.float32],
-        mask: NDArray[np.float32],
-        window: Window,
-        phonemes: Phonemes,
-        options: onnxruntime.RunOptions,
-    ) -> NDArray[np.float32]:
-        count = latent.shape[2]
-        # The decoder's context is made of frames of the flow, with a context of their own.
-        first, last = window.with_context(DECODER_CONTEXT, count)
-        start, end = window.with_context(DECODER_CONTEXT + FLOW_CONTEXT, count)
-        frames = _run(
-            self._flow,
-            {self._latent: latent[:, :, start:end], self._mask: mask[:, :, start:end]}
-            | _taken(self._flow, phonemes),
-            options,
-        )[:, :, first - start : last - start]
-        samples = _run(
-            self._decoder, {self._frames: frames} | _taken(self._decoder, phonemes), options
-        ).reshape(-1)
-        size = self._frame_samples
-        return samples[(window.start - first) * size : (window.end - first) * size]
+        def run(
+            stage: LoadedStage, part: NDArray[np.float32], first: int, last: int
+        ) -> NDArray[np.float32]:
+            session = stage.graph.session(is_crowded=crowd.is_crowded)
+            feed = {stage.takes: part}
+            for name in stage.graph.input_names & others.keys():
+                feed[name] = mask[:, :, first:last] if name == self._mask else others[name]
+            return np.asarray(session.run([stage.gives], feed, options)[0], dtype=np.float32)
+
+        strip: Strip | None = None
+        taken = 1
+        for stage in self._stages:
+            window = min(_MAX_FRAMES, max(1, _CACHED_NUMBERS // (stage.width * taken)))
+            geometry = Geometry(taken, taken * stage.scale, stage.reach, window)
+            source = (lambda _: latent) if strip is None else strip.up_to
+            strip = Strip(source, partial(run, stage), geometry, frame_count)
+            taken *= stage.scale
+        assert strip is not None
+        size = _FIRST_FRAMES_CROWDED if crowd.is_crowded else _FIRST_FRAMES
+        return Spoken(frame_count * taken, _read(strip, frame_count, taken, size))
 
 
-def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Loads a graph to be run by so many threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Idle threads that spin take the cores from the front and from other renders.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(
-        source, sess_options=options, providers=["CPUExecutionProvider"]
-    )
-
-
-def _taken(session: onnxruntime.InferenceSession, phonemes: Phonemes) -> dict[str, NDArray[Any]]:
-    names = {value.name for value in session.get_inputs()}
-    return {name: value for name, value in phonemes.speaker_feed().items() if name in names}
-
-
-def _run(
-    session: onnxruntime.InferenceSession,
-    feed: dict[str, NDArray[Any]],
-    options: onnxruntime.RunOptions,
-) -> NDArray[np.float32]:
-    return np.asarray(session.run(None, feed, options)[0], dtype=np.float32)
+def _read(
+    waves: Strip, frame_count: int, frame_samples: int, size: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yields runs of samples, the first of `size` frames, the others as long as they come."""
+    start = 0
+    while start < frame_count:
+        samples = waves.up_to(min(frame_count, start + size))
+        yield samples[..., start * frame_samples : waves.made * frame_samples].reshape(-1)
+        start, size = waves.made, 1

@@ -1,42 +1,87 @@
-"""Which frames are spoken together, and what each window has to look at beside them."""
+"""Which samples of a tensor are made together, and which of the one before it that takes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["DECODER_CONTEXT", "FLOW_CONTEXT", "Window", "plan_windows"]
+import numpy as np
+from numpy.typing import NDArray
 
-# Frames to either side on which a frame of the flow depends: four couplings of four convolutions
-# with kernels of five.
-FLOW_CONTEXT = 32
-# The same of the decoder, measured: with 12 the samples differ by 2e-7, with 16 not at all.
-DECODER_CONTEXT = 16
+__all__ = ["Geometry", "Strip"]
 
-# The first window is heard soonest, a larger one wastes less on context. While somebody else
-# waits for the cores, a wait for the first is mostly one for those before it.
-_SIZES_ALONE = (20, 60, 180)
-_SIZES_BUSY = (40,)
+_GROWTH = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Frames `start` to `end`, half-open, and the context around them."""
+class Geometry:
+    """How a stage works along time.
 
-    start: int
-    end: int
+    Attributes:
+        taken: samples that it takes for a frame of the text's.
+        given: samples that it gives for a frame.
+        reach: see `Stage`.
+        window: the most frames that it makes at a time, unless it is asked for more.
+    """
 
-    def with_context(self, context: int, frame_count: int) -> tuple[int, int]:
-        """The frames to look at, of `frame_count` that there are."""
-        return max(0, self.start - context), min(frame_count, self.end + context)
+    taken: int
+    given: int
+    reach: int
+    window: int
 
 
-def plan_windows(frame_count: int, *, is_busy: bool) -> Iterator[Window]:
-    """Yields windows that hold each frame once, in order; the last takes all that is left."""
-    start = 0
-    for size in _SIZES_BUSY if is_busy else _SIZES_ALONE:
-        # No window is left for a rest that is smaller than what it would waste.
-        if frame_count - start < 2 * size:
-            break
-        yield Window(start, start + size)
-        start += size
-    if start < frame_count:
-        yield Window(start, frame_count)
+class Strip:
+    """A tensor along time that is made window by window, as far as it is asked for.
+
+    The windows, joined, are what one run over all of the source would make, up to rounding: each
+    run also sees the samples beside its window that the window depends on.
+
+    Args:
+        source: gives an array with time as its last axis that is made up to a frame at least.
+        run: makes samples of a part of it; given that, where it begins and where it ends.
+        frame_count: frames in all.
+
+    Attributes:
+        made: how many frames are made.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[int], NDArray[np.float32]],
+        run: Callable[[NDArray[np.float32], int, int], NDArray[np.float32]],
+        geometry: Geometry,
+        frame_count: int,
+    ) -> None:
+        self._source = source
+        self._run = run
+        self._geometry = geometry
+        self._frame_count = frame_count
+        self.made = 0
+        self._samples: NDArray[np.float32] | None = None
+
+    def up_to(self, end: int) -> NDArray[np.float32]:
+        """Returns all of it, made at least up to frame `end`."""
+        if self._samples is None or end > self.made:
+            self._extend(end)
+        assert self._samples is not None
+        return self._samples
+
+    def _extend(self, end: int) -> None:
+        shape = self._geometry
+        start = self.made
+        # The first is heard soonest if no more is made than was asked for. The next may take as
+        # long as those before it are heard, and a larger one sees less beside itself.
+        end = max(end, start + min(shape.window, _GROWTH * start))
+        is_nearly_all = start and self._frame_count - end <= shape.window // 2
+        end = self._frame_count if is_nearly_all else min(end, self._frame_count)
+        limit = self._frame_count * shape.taken
+        first = max(0, start * shape.taken - shape.reach)
+        last = min(limit, end * shape.taken + shape.reach)
+        source = self._source(-(-last // shape.taken))
+        made = self._run(source[..., first:last], first, last)
+        if self._samples is None:
+            size = self._frame_count * shape.given
+            self._samples = np.empty((*made.shape[:-1], size), dtype=np.float32)
+        skip = (start * shape.taken - first) * shape.given // shape.taken
+        size = (end - start) * shape.given
+        at = start * shape.given
+        self._samples[..., at : at + size] = made[..., skip : skip + size]
+        self.made = end
