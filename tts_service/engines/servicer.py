@@ -1,14 +1,13 @@
 """`engine.v1.Engine` on top of an `Engine`: proto to domain, and threads to asyncio.
 
-A render is pulled, one chunk at a time, on a pool of as many threads as the engine renders
-at once, or, if it lets renders wait for their turn, has open at once. So nothing is computed
-that nobody reads, callers of a busy engine take turns chunk by chunk, and there is no queue
-to bound.
+A render is pulled, one chunk at a time, on as many threads as the engine renders at once, or, if
+it lets renders wait for their turn, has open at once. So nothing is computed that nobody reads,
+callers of a busy engine take turns chunk by chunk, and there is no queue to bound.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -32,6 +31,7 @@ from .base import (
     UnknownVoiceError,
     VoiceShare,
 )
+from .turns import Listener, Turns
 
 __all__ = ["EngineServicer"]
 
@@ -57,20 +57,20 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._turns: Turns | None = None
         self._log = structlog.get_logger()
 
     def attach(self, engine: Engine) -> None:
         """Begins to serve `engine`, which is loaded and warm."""
         description = engine.describe()
         renders = description.max_open_renders or description.max_concurrent_renders
-        self._pool = ThreadPoolExecutor(renders, thread_name_prefix="render")
+        self._turns = Turns(renders, thread_name_prefix="render")
         self._engine = engine
 
     async def close(self) -> None:
         """Waits for the render threads and frees the engine. No call is in progress."""
-        if self._pool is not None:
-            await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        if self._turns is not None:
+            await asyncio.to_thread(self._turns.shutdown)
         if self._engine is not None:
             await asyncio.to_thread(self._engine.close)
             self._engine = None
@@ -108,8 +108,9 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         self, request: engine_pb2.RenderRequest, context: _Context
     ) -> AsyncIterator[engine_pb2.RenderResponse]:
         """See the contract."""
-        engine, pool = await self._ready(context)
+        engine, turns = await self._ready(context)
         job = _job(request)
+        listener = Listener(request.lead_ms)
         try:
             render = engine.render(job)
         except UnknownVoiceError:
@@ -123,17 +124,19 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         except NotPossibleError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         try:
-            chunk = await _next_chunk(pool, render)
+            rate_hz = _sample_rate_hz(engine.describe(), job)
+            chunk = await _next_chunk(turns, listener, render)
             header = engine_pb2.RenderHeader(
-                sample_rate_hz=_sample_rate_hz(engine.describe(), job),
+                sample_rate_hz=rate_hz,
                 sample_format=engine_pb2.SAMPLE_FORMAT_F32LE,
                 sample_count=0 if chunk is None else render.sample_count,
             )
             yield engine_pb2.RenderResponse(header=header)
             while chunk is not None:
+                listener.gets(len(chunk.samples) / rate_hz)
                 for message in _messages(chunk):
                     yield message
-                chunk = await _next_chunk(pool, render)
+                chunk = await _next_chunk(turns, listener, render)
         except Exception:
             if context.cancelled():
                 raise
@@ -146,7 +149,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         self, requests: AsyncIterator[engine_pb2.EmbedRequest], context: _Context
     ) -> engine_pb2.EmbedResponse:
         """See the contract."""
-        engine, pool = await self._ready(context)
+        engine, turns = await self._ready(context)
         if not isinstance(engine, CloningEngine):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the engine does not clone")
         header = (await anext(requests, engine_pb2.EmbedRequest())).header
@@ -161,15 +164,17 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if len(samples) == 0 or header.sample_rate_hz <= 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there are no samples or no rate")
-        future = pool.submit(engine.embed, samples, header.sample_rate_hz, header.language)
+        future = turns.submit(
+            time.monotonic(), engine.embed, samples, header.sample_rate_hz, header.language
+        )
         return engine_pb2.EmbedResponse(
             embedding=await asyncio.wrap_future(future),
             model_fingerprint=engine.describe().model_fingerprint,
         )
 
-    async def _ready(self, context: _Context) -> tuple[Engine, ThreadPoolExecutor]:
-        if self._engine is not None and self._pool is not None:
-            return self._engine, self._pool
+    async def _ready(self, context: _Context) -> tuple[Engine, Turns]:
+        if self._engine is not None and self._turns is not None:
+            return self._engine, self._turns
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is still loading")
 
 
@@ -193,12 +198,11 @@ def _sample_rate_hz(description: EngineDescription, job: RenderJob) -> int:
     return rates_hz[job.voice]
 
 
-async def _next_chunk(pool: ThreadPoolExecutor, render: Render) -> PcmChunk | None:
-    """Pulls one chunk on the pool; None at the end."""
-    future: Future[PcmChunk | None] = pool.submit(next, render, None)
-    # A cancelled wait takes a pull that has not begun out of the pool's queue; one that has
-    # begun goes on in its thread until `render.cancel` ends it.
-    return await asyncio.wrap_future(future)
+async def _next_chunk(turns: Turns, listener: Listener, render: Render) -> PcmChunk | None:
+    """Pulls one chunk when it is its turn; None at the end."""
+    # A cancelled wait gives up a turn that has not come; one that has goes on in its thread until
+    # `render.cancel` ends it.
+    return await asyncio.wrap_future(turns.submit(listener.due_s, next, render, None))
 
 
 def _messages(chunk: PcmChunk) -> list[engine_pb2.RenderResponse]:

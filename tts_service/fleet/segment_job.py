@@ -32,6 +32,7 @@ class SegmentJob:
         speakers: who speaks, at least one; several are mixed.
         speed: factor on the speaking rate; 1.0 is the voice's own.
         look_ahead: whether the listener still hears something earlier.
+        lead_ms: how much of that there is.
     """
 
     text: str
@@ -40,11 +41,16 @@ class SegmentJob:
     speed: float = 1.0
     sampling: Sampling = field(default_factory=Sampling)
     look_ahead: bool = False
+    lead_ms: int = 0
 
     def to_proto(self) -> engine_pb2.RenderRequest:
         """As the worker reads it."""
         message = engine_pb2.RenderRequest(
-            text=self.text, language=self.language, speed=self.speed, look_ahead=self.look_ahead
+            text=self.text,
+            language=self.language,
+            speed=self.speed,
+            look_ahead=self.look_ahead,
+            lead_ms=self.lead_ms,
         )
         if len(self.speakers) == 1:
             message.voice = self.speakers[0].voice

@@ -105,6 +105,7 @@ class _Rendering:
         self._engine_wait_s = engine_wait_s
         self._speakers: tuple[Speaker, ...] = ()
         self._run_count = 0
+        self._heard_until_s = 0.0  # by a listener who plays it as it comes
 
     async def run(self) -> None:
         """Renders all segments, one after another."""
@@ -135,6 +136,7 @@ class _Rendering:
             speed=utterance.speed,
             sampling=utterance.sampling,
             look_ahead=number > 0,
+            lead_ms=max(0, round((self._heard_until_s - time.monotonic()) * 1000)),
         )
 
     async def _find_speakers(self, parts: tuple[VoicePart, ...]) -> tuple[Speaker, ...]:
@@ -218,3 +220,4 @@ class _Rendering:
             self._run_count += 1
             await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
             start = end
+        self._heard_until_s = max(self._heard_until_s, time.monotonic()) + len(samples) / rate_hz

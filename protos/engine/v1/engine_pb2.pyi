@@ -243,6 +243,7 @@ class RenderRequest(_message.Message):
     MIX_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     LOOK_AHEAD_FIELD_NUMBER: _builtins.int
+    LEAD_MS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text, at most `max_segment_characters` long."""
     voice: _builtins.str
@@ -258,6 +259,10 @@ class RenderRequest(_message.Message):
     look_ahead: _builtins.bool
     """Whether the listener still hears something earlier. Such a render may wait behind those
     whose listeners hear nothing yet.
+    """
+    lead_ms: _builtins.int
+    """How much sound of what was rendered before the listener still has to hear, in milliseconds.
+    Renders whose listeners run out of sound sooner go first.
     """
     @_builtins.property
     def mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoiceShare]:
@@ -280,10 +285,11 @@ class RenderRequest(_message.Message):
         mix: _abc.Iterable[Global___VoiceShare] | None = ...,
         sampling: Global___Sampling | None = ...,
         look_ahead: _builtins.bool = ...,
+        lead_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "language", b"language", "look_ahead", b"look_ahead", "mix", b"mix", "sampling", b"sampling", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "language", b"language", "lead_ms", b"lead_ms", "look_ahead", b"look_ahead", "mix", b"mix", "sampling", b"sampling", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

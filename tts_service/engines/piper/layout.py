@@ -56,13 +56,10 @@ def _is_simple(graph: GraphProto) -> bool:
     single = {w.name for w in graph.initializer if np.prod(w.dims) == 1}
     known = {graph.input[0].name} | single
     for node in graph.node:
-        if node.op_type in _CONVOLUTIONS:
-            inputs = node.input[:1]
-        elif node.op_type in _POINTWISE:
-            inputs = node.input
-        else:
+        if node.op_type not in _CONVOLUTIONS | _POINTWISE:
             return False
-        if not known.issuperset(inputs):
+        # A convolution's other inputs are its weights.
+        if not known.issuperset(node.input[: 1 if node.op_type in _CONVOLUTIONS else None]):
             return False
         known.update(node.output)
     return True
