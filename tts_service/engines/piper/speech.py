@@ -1,6 +1,6 @@
 """From phonemes to samples: a voice's graph in windows, or whole."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -143,12 +143,16 @@ class WindowedSpeech:
         for stage in self._stages:
             window = min(_MAX_FRAMES, max(1, _CACHED_NUMBERS // (stage.width * taken)))
             geometry = Geometry(taken, taken * stage.scale, stage.reach, window)
-            source = (lambda _: latent) if strip is None else strip.up_to
+            source = _slicer(latent) if strip is None else strip.samples
             strip = Strip(source, partial(run, stage), geometry, frame_count)
             taken *= stage.scale
         assert strip is not None
         size = _FIRST_FRAMES_CROWDED if crowd.is_crowded else _FIRST_FRAMES
         return Spoken(frame_count * taken, _read(strip, frame_count, taken, size))
+
+
+def _slicer(array: NDArray[np.float32]) -> Callable[[int, int], NDArray[np.float32]]:
+    return lambda first, last: array[..., first:last]
 
 
 def _read(
@@ -157,6 +161,7 @@ def _read(
     """Yields runs of samples, the first of `size` frames, the others as long as they come."""
     start = 0
     while start < frame_count:
-        samples = waves.up_to(min(frame_count, start + size))
-        yield samples[..., start * frame_samples : waves.made * frame_samples].reshape(-1)
+        first = start * frame_samples
+        waves.samples(first, min(frame_count, start + size) * frame_samples)
+        yield waves.samples(first, waves.made * frame_samples).reshape(-1)
         start, size = waves.made, 1

@@ -32,10 +32,12 @@ class Strip:
     """A tensor along time that is made window by window, as far as it is asked for.
 
     The windows, joined, are what one run over all of the source would make, up to rounding: each
-    run also sees the samples beside its window that the window depends on.
+    run also sees the samples beside its window that the window depends on. What is behind is
+    dropped: a stage of a long sentence would take 40 MB.
 
     Args:
-        source: gives an array with time as its last axis that is made up to a frame at least.
+        source: gives samples of an array with time as its last axis, from one to another; what is
+            before them is not asked for again.
         run: makes samples of a part of it; given that, where it begins and where it ends.
         frame_count: frames in all.
 
@@ -45,24 +47,29 @@ class Strip:
 
     def __init__(
         self,
-        source: Callable[[int], NDArray[np.float32]],
+        source: Callable[[int, int], NDArray[np.float32]],
         run: Callable[[NDArray[np.float32], int, int], NDArray[np.float32]],
         geometry: Geometry,
         frame_count: int,
     ) -> None:
+        self.made = 0
         self._source = source
         self._run = run
         self._geometry = geometry
         self._frame_count = frame_count
-        self.made = 0
+        self._first = 0
         self._samples: NDArray[np.float32] | None = None
 
-    def up_to(self, end: int) -> NDArray[np.float32]:
-        """Returns all of it, made at least up to frame `end`."""
-        if self._samples is None or end > self.made:
-            self._extend(end)
+    def samples(self, first: int, last: int) -> NDArray[np.float32]:
+        """Returns samples from `first` to `last`, half-open; `first` never goes back."""
+        given = self._geometry.given
+        if self._samples is not None:
+            self._samples = self._samples[..., first - self._first :]
+            self._first = first
+        if last > self.made * given:
+            self._extend(-(-last // given))
         assert self._samples is not None
-        return self._samples
+        return self._samples[..., first - self._first : last - self._first]
 
     def _extend(self, end: int) -> None:
         shape = self._geometry
@@ -72,16 +79,11 @@ class Strip:
         end = max(end, start + min(shape.window, _GROWTH * start))
         is_nearly_all = start and self._frame_count - end <= shape.window // 2
         end = self._frame_count if is_nearly_all else min(end, self._frame_count)
-        limit = self._frame_count * shape.taken
         first = max(0, start * shape.taken - shape.reach)
-        last = min(limit, end * shape.taken + shape.reach)
-        source = self._source(-(-last // shape.taken))
-        made = self._run(source[..., first:last], first, last)
-        if self._samples is None:
-            size = self._frame_count * shape.given
-            self._samples = np.empty((*made.shape[:-1], size), dtype=np.float32)
+        last = min(self._frame_count * shape.taken, end * shape.taken + shape.reach)
+        made = self._run(self._source(first, last), first, last)
         skip = (start * shape.taken - first) * shape.given // shape.taken
-        size = (end - start) * shape.given
-        at = start * shape.given
-        self._samples[..., at : at + size] = made[..., skip : skip + size]
+        made = made[..., skip : skip + (end - start) * shape.given]
+        kept = [] if self._samples is None else [self._samples]
+        self._samples = np.concatenate([*kept, made], axis=-1)
         self.made = end
