@@ -205,6 +205,12 @@ class Settings(BaseSettings):
     render_ahead_ms: int = Field(
         10_000, ge=100, le=600_000, description="audio of one call that may wait for its encoder"
     )
+    stall_limit_s: float = Field(
+        30.0,
+        ge=0.05,
+        le=3600.0,
+        description="how long a caller may take nothing of its stream before it is cut off",
+    )
     engine_wait_s: float = Field(
         10.0, ge=0.0, le=600.0, description="how long a call waits for an engine that is starting"
     )

@@ -5,6 +5,7 @@
     ├── VoiceNotFound          no voice of that id
     ├── NotPossible            the server's state doesn't allow it; trying again won't help
     ├── Overloaded             a bound is reached; trying again later helps
+    │   └── ReadTooSlowly      the caller doesn't keep up with its stream
     ├── EngineUnavailable      no worker can render now; trying again may help
     ├── DeadlinePassed         the caller's time is over
     └── RenderFailed           the engine answered with an error of its own
@@ -22,11 +23,14 @@ __all__ = [
     "NotCached",
     "NotPossible",
     "Overloaded",
+    "ReadTooSlowly",
     "RenderFailed",
     "ServiceError",
     "Violation",
     "VoiceNotFound",
 ]
+
+_READ_RETRY_MS = 1000
 
 
 class ServiceError(Exception):
@@ -102,6 +106,17 @@ class Overloaded(ServiceError):  # noqa: N818
         super().__init__(problem)
         self.reason = reason
         self.retry_after_ms = retry_after_ms
+
+
+class ReadTooSlowly(Overloaded):
+    """A caller doesn't keep up with its stream."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"this call was read too slowly: {problem}",
+            reason="READ_TOO_SLOWLY",
+            retry_after_ms=_READ_RETRY_MS,
+        )
 
 
 class EngineUnavailable(ServiceError):  # noqa: N818

@@ -35,6 +35,8 @@ _SERVER_OPTIONS = (
     # client has to ping to notice a dead connection in the midst of a stream.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
 )
+_KEEPALIVE_MS = 60_000
+_PEER_TIMEOUT_S = 20.0
 
 
 class Server:
@@ -143,8 +145,8 @@ class Server:
 
     def _listen(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            interceptors=[CallBoundary()],
-            options=_SERVER_OPTIONS,
+            interceptors=[CallBoundary(stall_limit_s=self._settings.stall_limit_s)],
+            options=(*_SERVER_OPTIONS, *_keepalive(self._settings.stall_limit_s)),
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
             TextToSpeechServicer(
@@ -257,3 +259,15 @@ def _open_cache(settings: Settings) -> DiskTier | None:
     except CacheUnusableError as error:
         structlog.get_logger().warning("there is no cache; speech goes on", problem=str(error))
         return None
+
+
+def _keepalive(stall_limit_s: float) -> tuple[tuple[str, int], ...]:
+    """Options that notice connections whose other end is gone.
+
+    gRPC gives the kernel the timeout as TCP_USER_TIMEOUT, too (gRFC A18), which also ends a
+    connection whose reader is slow: that is for `stall_limit_s` to say, with a status.
+    """
+    return (
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", round((stall_limit_s + _PEER_TIMEOUT_S) * 1000)),
+    )

@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ import grpc.aio
 import structlog
 from grpc_status import rpc_status
 
-from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ServiceError
+from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ReadTooSlowly, ServiceError
 from .status import to_status
 from .wire import MalformedMessage, explaining_decoder
 
@@ -28,6 +28,7 @@ __all__ = ["CallBoundary", "CallInfo", "current_call"]
 _REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SERVICE_PREFIX = "/tts.v1."
+_LAST_WORD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,14 @@ def current_call() -> CallInfo:
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of tts.v1; health and reflection pass as they are."""
+    """Wraps the handlers of tts.v1; health and reflection pass as they are.
+
+    Args:
+        stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
+    """
+
+    def __init__(self, *, stall_limit_s: float) -> None:
+        self._stall_limit_s = stall_limit_s
 
     async def intercept_service(
         self,
@@ -72,7 +80,9 @@ class CallBoundary(grpc.aio.ServerInterceptor):
                 )
             case False, True:
                 return grpc.unary_stream_rpc_method_handler(
-                    _streaming(method, handler.unary_stream), decoder, handler.response_serializer
+                    _streaming(method, handler.unary_stream, self._stall_limit_s),
+                    decoder,
+                    handler.response_serializer,
                 )
             case True, False:
                 return grpc.stream_unary_rpc_method_handler(
@@ -109,14 +119,21 @@ def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[.
 
 
 def _streaming(
-    method: str, handle: Callable[..., AsyncIterator[Any]]
-) -> Callable[..., AsyncIterator[Any]]:
-    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+    method: str, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+) -> Callable[..., Awaitable[None]]:
+    async def write(response: Any, context: Any) -> None:
+        try:
+            async with asyncio.timeout(stall_limit_s):
+                await context.write(response)
+        except TimeoutError:
+            raise ReadTooSlowly(f"nothing of it was taken for {stall_limit_s:g} s") from None
+
+    async def call(request: Any, context: Any) -> None:
         with _Call(method, context) as running:
             try:
                 async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
                     async for response in responses:
-                        yield response
+                        await write(response, context)
             except Exception as error:
                 await running.refuse(error)
 
@@ -172,8 +189,12 @@ class _Call:
             self._refusal["fields"] = ", ".join(v.field for v in error.violations)
         trailers = (*status.trailing_metadata, *_pushback(error))
         # grpc.aio has no abort_with_status.
-        await self._context.abort(status.code, status.details, trailers)
-        raise asyncio.CancelledError  # abort has raised; this says so to the type checker
+        # Who takes no audio takes no status either; leaving without one resets the stream.
+        patience_s = _LAST_WORD_S if isinstance(error, ReadTooSlowly) else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._context.abort(status.code, status.details, trailers)
+        raise asyncio.CancelledError
 
 
 def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:

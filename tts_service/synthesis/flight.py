@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
 
-from ..errors import Overloaded
+from ..errors import ReadTooSlowly
 from .events import Frame
 from .rendition import Totals
 
 __all__ = ["Flight", "Flights", "Reader"]
-
-_SLOW_READER_RETRY_MS = 1000
 
 
 class Flight:
@@ -102,11 +100,7 @@ class Flight:
         """Returns a frame as soon as it is there; None behind the last."""
         while True:
             if position < self._first:
-                raise Overloaded(
-                    "this call was read too slowly for what it shares with others",
-                    reason="READ_TOO_SLOWLY",
-                    retry_after_ms=_SLOW_READER_RETRY_MS,
-                )
+                raise ReadTooSlowly("it is far behind others of the same request")
             if position < self._first + len(self._frames):
                 return self._frames[position - self._first]
             if self._error is not None:
