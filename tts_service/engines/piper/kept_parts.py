@@ -1,7 +1,6 @@
 """The parts of voices' graphs on disk, so that a graph is taken apart once."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -73,22 +72,24 @@ def open_speech(file: VoiceFile, parts_dir: Path | None, threads: int) -> Speech
         return _windowed(*kept, threads)
     if VoiceFile.read(file.model).fingerprint != file.fingerprint:
         raise VoiceReplacedError(file.name)
+    speech: Speech | None = None
     try:
-        about, parts = kept or _take_apart(file)
+        if kept is None:
+            kept, speech = _take_apart(file, threads)
+            if folder is not None:
+                _keep(folder, *kept)
     # Whatever it is this time: a lack of memory, of threads. The next time may do.
     except Exception:
         structlog.get_logger().exception("a voice's graph can't be taken apart", voice=file.name)
         return WholeSpeech(Graph(file.model.read_bytes(), threads))
-    if folder is not None and kept is None:
-        _keep(folder, about, parts)
-    if about.whole_because:
+    if speech is None:
         structlog.get_logger().warning(
             "a voice's graph is run whole; its first audio comes later",
             voice=file.name,
-            problem=about.whole_because,
+            problem=kept[0].whole_because,
         )
-        return WholeSpeech(Graph(file.model.read_bytes(), threads))
-    return _windowed(about, parts, threads)
+        speech = WholeSpeech(Graph(file.model.read_bytes(), threads))
+    return speech
 
 
 def sweep_parts(parts_dir: Path, files: Iterable[VoiceFile]) -> None:
@@ -116,7 +117,10 @@ def _windowed(about: _About, parts: Sequence[bytes], threads: int) -> WindowedSp
     return WindowedSpeech(text, about.mask, loaded)
 
 
-def _take_apart(file: VoiceFile) -> tuple[_About, list[bytes]]:
+def _take_apart(
+    file: VoiceFile, threads: int
+) -> tuple[tuple[_About, list[bytes]], WindowedSpeech | None]:
+    """Returns what is to be kept, and the voice if it comes apart."""
     try:
         graph = take_apart(onnx.load(file.model))
         parts = [
@@ -124,10 +128,11 @@ def _take_apart(file: VoiceFile) -> tuple[_About, list[bytes]]:
             for model in (graph.text, *(stage.model for stage in graph.stages))
         ]
         about = _describe(graph, parts)
-        _probe(file, about, parts)
+        speech = _windowed(about, parts, threads)
+        _probe(file, speech)
     except NotInPartsError as error:
-        return _About(whole_because=str(error)), []
-    return about, parts
+        return (_About(whole_because=str(error)), []), None
+    return (about, parts), speech
 
 
 def _describe(graph: GraphParts, parts: Sequence[bytes]) -> _About:
@@ -141,21 +146,18 @@ def _describe(graph: GraphParts, parts: Sequence[bytes]) -> _About:
     )
 
 
-def _probe(file: VoiceFile, about: _About, parts: Sequence[bytes]) -> None:
+def _probe(file: VoiceFile, speech: WindowedSpeech) -> None:
     """Speaks some phonemes both ways, without noise, and compares.
 
     Raises:
         NotInPartsError: they differ.
     """
-    threads = os.cpu_count() or 1
     speaker = 0 if int(file.config["num_speakers"]) > 1 else None
     phonemes = Phonemes(_PROBE_IDS, (0.0, 1.0, 0.0), speaker)
-    options, crowd = onnxruntime.RunOptions(), Crowd(threads, threads)
-    whole = WholeSpeech(Graph(file.model.read_bytes(), threads))
+    options, crowd = onnxruntime.RunOptions(), Crowd(1, 1)
+    whole = WholeSpeech(Graph(file.model.read_bytes(), 1))
     (expected,) = whole.speak(phonemes, options, crowd).runs
-    joined = np.concatenate(
-        [*_windowed(about, parts, threads).speak(phonemes, options, crowd).runs]
-    )
+    joined = np.concatenate(list(speech.speak(phonemes, options, crowd).runs))
     if len(joined) != len(expected) or np.abs(joined - expected).max() > _TOLERANCE:
         raise NotInPartsError("its parts make other samples than the whole")
 
