@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from tts_client.command.bench import bench
 from tts_client.command.completion import completion
 from tts_client.command.failures import INTERRUPTED, Failure, explain
 from tts_client.command.info import info
@@ -46,6 +47,7 @@ Examples:
   tts voices add me.m4a --name Me --language en-US
                                            store a voice from a recording
   tts info                                 engines, formats and limits
+  tts bench --ramp                         how many callers it has time for
 
 \b
 Exit codes:
@@ -75,5 +77,5 @@ def app(ctx: click.Context, server: str) -> None:
     ctx.obj = Settings(server)
 
 
-for _command in (say, voices, info, completion):
+for _command in (say, voices, info, bench, completion):
     app.add_command(_command)
