@@ -440,7 +440,7 @@ class AudioFormat(_message.Message):
     """Desired length of one `audio` frame, 10 to 100 ms. Codecs with a frame of their own round
     it to whole codec frames; the header has the result, which is above 100 where one codec
     frame is. 0: the encoding's default, and frames that are ready at the same time come as
-    one of up to 300 ms (ENCODING_OPUS_PACKETS excepted).
+    one of some 400 ms at the most (ENCODING_OPUS_PACKETS excepted).
     """
     def __init__(
         self,
