@@ -203,7 +203,7 @@ class Settings(BaseSettings):
         10_000, ge=1, le=1_000_000, description="longest text of a request"
     )
     render_ahead_ms: int = Field(
-        10_000, ge=100, le=600_000, description="audio of one call that may wait for its encoder"
+        5_000, ge=100, le=600_000, description="audio of one call that may wait for its encoder"
     )
     stall_limit_s: float = Field(
         30.0,

@@ -36,7 +36,7 @@ _SERVER_OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
 )
 _KEEPALIVE_MS = 60_000
-_PEER_TIMEOUT_S = 20.0
+_PEER_TIMEOUT_S = 300.0
 
 
 class Server:
@@ -264,8 +264,9 @@ def _open_cache(settings: Settings) -> DiskTier | None:
 def _keepalive(stall_limit_s: float) -> tuple[tuple[str, int], ...]:
     """Options that notice connections whose other end is gone.
 
-    gRPC gives the kernel the timeout as TCP_USER_TIMEOUT, too (gRFC A18), which also ends a
-    connection whose reader is slow: that is for `stall_limit_s` to say, with a status.
+    gRPC gives the kernel the timeout as TCP_USER_TIMEOUT, too (gRFC A18), and Linux then also ends
+    a connection whose reader is slow, though it does read. Who is too slow is for `stall_limit_s`
+    to say, with a status, so the timeout is far longer.
     """
     return (
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tts_service.synthesis.plan import (
+    OPENING_PAUSE_MS,
     PARAGRAPH_PAUSE_MS,
     SENTENCE_PAUSE_MS,
     plan_segments,
@@ -258,10 +259,10 @@ class TestOpening:
     def test_a_long_first_sentence_opens_with_a_clause(self, marked: str) -> None:
         assert self.opened(marked.replace("|", "")) == marked.split("| ")
 
-    def test_the_opening_has_no_pause(self) -> None:
+    def test_the_opening_has_the_pause_of_a_comma(self) -> None:
         text = "The parcel that you ordered has gone out, and it will reach you on Friday morning."
         segments = plan_segments(text, max_characters=400, opening_characters=60)
-        assert [segment.pause_ms for segment in segments] == [0, 0]
+        assert [segment.pause_ms for segment in segments] == [OPENING_PAUSE_MS, 0]
 
     @pytest.mark.parametrize(
         "whole",

@@ -63,6 +63,12 @@ def test_a_listener_is_due_when_all_is_heard() -> None:
     due_s = ahead.due_s
     ahead.gets(0.5)
     assert ahead.due_s == due_s + 0.5
-    late = Listener(-5000)
-    late.gets(0.5)  # nothing was heard for a while, and that is not made up for
-    assert late.due_s >= before + 0.5
+    new.gets(0.5)  # nothing was heard before, and that is not made up for
+    assert before + 0.5 <= new.due_s < ahead.due_s
+
+
+def test_who_hears_nothing_yet_goes_before_who_is_late() -> None:
+    late, new = Listener(1), Listener()
+    time.sleep(0.01)
+    assert late.due_s < time.monotonic()
+    assert new.due_s < late.due_s

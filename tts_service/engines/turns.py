@@ -1,4 +1,7 @@
-"""Threads on which renders take turns: whose listener runs out of sound soonest goes first."""
+"""Threads on which renders take turns.
+
+Who hears nothing yet goes first, then whoever runs out of sound soonest.
+"""
 
 import heapq
 import itertools
@@ -12,6 +15,9 @@ __all__ = ["Listener", "Turns"]
 
 _Result = TypeVar("_Result")
 
+# Nobody who hears something is late by so much.
+_HEAD_START_S = 3600.0
+
 
 class Listener:
     """When a listener who plays sound as it comes will have heard all of it.
@@ -21,7 +27,7 @@ class Listener:
     """
 
     def __init__(self, lead_ms: int = 0) -> None:
-        self.due_s = time.monotonic() + lead_ms / 1000
+        self.due_s = time.monotonic() + (lead_ms / 1000 if lead_ms > 0 else -_HEAD_START_S)
 
     def gets(self, duration_s: float) -> None:
         """More sound has come."""
@@ -31,8 +37,7 @@ class Listener:
 class Turns:
     """Runs functions on a number of threads, the one that is due soonest first.
 
-    Who is new is due at once, and so goes before all whose listeners still hear something. Who is
-    late goes before them: a sentence that has begun is not broken off for another.
+    Who hears nothing yet goes before all others. One window each is what that costs them.
     """
 
     def __init__(self, threads: int, *, thread_name_prefix: str) -> None:
