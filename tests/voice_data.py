@@ -84,7 +84,9 @@ def add_voice(
 
 def audited(root: Path) -> list[tuple[str, str]]:
     """What the audit log tells: action and id. What is deleted must be what was created."""
-    events = [json.loads(line) for line in (root / "audit.jsonl").read_text().splitlines()]
+    lines = (root / "audit.jsonl").read_text().splitlines()
+    # A kill in the midst of a write tears a line. Its event is written anew behind it.
+    events = [json.loads(line) for line in lines if line.endswith("}")]
     content: dict[str, str] = {}
     for event in events:
         voice_id, fingerprint = event["voice_id"], event["content_fingerprint"]

@@ -17,7 +17,7 @@ from piper import PiperConfig, PiperVoice
 from tts_service.engines.base import RenderJob
 from tts_service.engines.piper import PiperEngine
 from tts_service.engines.piper.speech import Phonemes
-from tts_service.synthesis.plan import plan_segments
+from tts_service.synthesis.plan import OPENING_PAUSE_MS, plan_segments
 from tts_service.text import soften_inner_stops
 
 __all__ = [
@@ -124,7 +124,8 @@ class EngineSpeech:
     def speak_clause(self, parts: Iterable[str]) -> Clause:
         """Says an opening and the rest, one after the other, as the service does."""
         opening, rest = (self.speak(part) for part in parts)
-        return Clause(np.concatenate([opening, rest]), len(opening))
+        pause = np.zeros(RATE_HZ * OPENING_PAUSE_MS // 1000, dtype=np.float32)
+        return Clause(np.concatenate([opening, pause, rest]), len(opening))
 
 
 class RawSpeech:

@@ -21,7 +21,7 @@ _READERS = 20
 _STALL_LIMIT_S = 1.5
 # Eleven minutes of tones, 31 MB as PCM.
 _LONG = ("This goes on for a good while, and nobody reads it quickly. " * 200)[:10_000]
-# What may lie ready for one reader: ten seconds of samples, and what the transports hold.
+# What may lie ready for one reader: five seconds of samples, and what the transports hold.
 _BYTES_EACH = 3_000_000
 # gRPC's clients let a server send megabytes ahead, unless they are told not to.
 _SMALL_WINDOW = (

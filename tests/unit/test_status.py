@@ -10,6 +10,7 @@ from tts_service import errors
 from tts_service.api.status import to_status
 
 _SAMPLES: list[tuple[Exception, int, str]] = [
+    (errors.ReadTooSlowly("far behind"), code_pb2.RESOURCE_EXHAUSTED, "READ_TOO_SLOWLY"),
     (
         errors.InvalidRequest(errors.Violation("text", "is empty")),
         code_pb2.INVALID_ARGUMENT,

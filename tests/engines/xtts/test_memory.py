@@ -2,7 +2,9 @@
 
 import gc
 import os
+import statistics
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,7 @@ def test_slots_take_what_their_shapes_add_up_to(folder: Path) -> None:
 def test_five_hundred_requests_leave_memory_where_fifty_left_it(folder: Path) -> None:
     with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32", slots="4")) as engine:
         voice = engine.describe().voices[0].id
-        after = {}
+        after = []
         for number in range(1, 501):
             # Some are heard to their end, some are left in the middle, some are never read.
             job = RenderJob(
@@ -53,10 +55,13 @@ def test_five_hundred_requests_leave_memory_where_fifty_left_it(folder: Path) ->
                     if number % 3 == 0 and count == 1:
                         break
             render.cancel()
-            if number in {50, 500}:
+            if number % 90 == 50:
                 gc.collect()
-                after[number] = resident_bytes()
-    assert after[500] - after[50] < 8 << 20
+                after.append(resident_bytes())
+    # What leaks does so in each stretch; the allocator of a large process grows in a few.
+    growths = [later - earlier for earlier, later in pairwise(after)]
+    assert len(growths) == 5
+    assert statistics.median(growths) < (8 << 20) // len(growths)
 
 
 def test_the_weights_file_does_not_stay_mapped(folder: Path) -> None:
