@@ -13,6 +13,7 @@ import pytest
         "tts_client.load",
         "tts_service.api",
         "tts_service.cache",
+        "tts_service.config",
         "tts_service.engines.base",
         "tts_service.engines.piper",
         "tts_service.errors",
