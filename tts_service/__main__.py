@@ -14,7 +14,7 @@ except ImportError:
     )
 
 from .commands.cache import cache
-from .commands.failure import EXIT_FAILURE, fail
+from .commands.failure import EXIT_FAILURE, EXIT_USAGE, fail
 from .commands.places import places, read_settings
 
 __all__ = ["main"]
@@ -72,17 +72,21 @@ def serve(config_file: Path | None, **flags: Any) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
-    from .ops.logging import configure_logging
+    from .ops.logging import configure_logging, log_failure
 
+    writes_json = False
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         settings = load_settings(given, config_file)
-        configure_logging(settings.log_level, settings.log_format, process="front")
+        writes_json = configure_logging(settings.log_level, settings.log_format, process="front")
         _make_folder(settings.data_dir)
         from .server import serve as run
 
         asyncio.run(run(settings, on_ready=lambda port, about: _say_ready(settings, port, about)))
     except ConfigError as error:
+        if writes_json:
+            log_failure(str(error))
+            sys.exit(EXIT_USAGE)
         fail(str(error))
 
 

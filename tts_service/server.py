@@ -21,6 +21,7 @@ from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
 from .fleet import EngineState, Fleet, WorkerCommand, WorkerMisconfiguredError
 from .ops.metrics import Metrics, serve_metrics
+from .ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
 from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
 
@@ -37,6 +38,7 @@ _SERVER_OPTIONS = (
 )
 _KEEPALIVE_MS = 60_000
 _PEER_TIMEOUT_S = 300.0
+_TRACE_FLUSH_TIMEOUT_S = 3.0
 
 
 class Server:
@@ -44,6 +46,7 @@ class Server:
 
     Args:
         disk: what was spoken is kept there; None keeps nothing.
+        tracer: begins the spans of calls.
         on_ready: called once, when all engines are ready, with the port that is listened on
             (0 for a unix socket) and a few words about the engines.
     """
@@ -54,10 +57,12 @@ class Server:
         store: VoiceStore,
         disk: DiskTier | None,
         *,
+        tracer: Tracer = NO_TRACER,
         on_ready: Callable[[int, str], None],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._tracer = tracer
         self._on_ready: Callable[[int, str], None] | None = on_ready
         self._began_s = time.monotonic()
         self._port = 0
@@ -70,6 +75,7 @@ class Server:
                     settings.engine_options(engine),
                     log_level=settings.log_level,
                     log_format=settings.log_format,
+                    trace_endpoint=settings.tracing.endpoint,
                 )
                 for engine in settings.engines
             ],
@@ -145,7 +151,9 @@ class Server:
 
     def _listen(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            interceptors=[CallBoundary(stall_limit_s=self._settings.stall_limit_s)],
+            interceptors=[
+                CallBoundary(stall_limit_s=self._settings.stall_limit_s, tracer=self._tracer)
+            ],
             options=(*_SERVER_OPTIONS, *_keepalive(self._settings.stall_limit_s)),
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
@@ -245,7 +253,30 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> 
                 voice=finding.voice_id,
                 problem=finding.problem,
             )
-        await Server(settings, store, _open_cache(settings), on_ready=on_ready).run(stop)
+        if settings.log_text:
+            structlog.get_logger().warning(
+                "the log holds what is spoken, which may be private; see the setting log_text"
+            )
+        tracer = _open_tracer(settings)
+        try:
+            cache = _open_cache(settings)
+            await Server(settings, store, cache, tracer=tracer, on_ready=on_ready).run(stop)
+        finally:
+            await asyncio.to_thread(tracer.close, _TRACE_FLUSH_TIMEOUT_S)
+
+
+def _open_tracer(settings: Settings) -> Tracer:
+    try:
+        tracer = open_tracer(
+            settings.tracing.endpoint,
+            sample_ratio=settings.tracing.sample_ratio,
+            process="front",
+        )
+    except TracingUnavailableError as error:
+        raise ConfigError(str(error)) from error
+    if settings.tracing.endpoint:
+        structlog.get_logger().info("tracing", endpoint=settings.tracing.endpoint)
+    return tracer
 
 
 def _open_cache(settings: Settings) -> DiskTier | None:

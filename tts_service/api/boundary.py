@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -20,6 +21,7 @@ import structlog
 from grpc_status import rpc_status
 
 from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ReadTooSlowly, ServiceError
+from ..ops.tracing import Tracer
 from .status import to_status
 from .wire import MalformedMessage, explaining_decoder
 
@@ -29,6 +31,10 @@ _REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SERVICE_PREFIX = "/tts.v1."
 _LAST_WORD_S = 1.0
+# gRPC's clock and ours may differ by so much about when a deadline has passed.
+_DEADLINE_SLACK_S = 0.05
+
+_Begin: TypeAlias = "Callable[[Any], _Call]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,12 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     Args:
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
+        tracer: begins the span of each call.
     """
 
-    def __init__(self, *, stall_limit_s: float) -> None:
+    def __init__(self, *, stall_limit_s: float, tracer: Tracer) -> None:
         self._stall_limit_s = stall_limit_s
+        self._tracer = tracer
 
     async def intercept_service(
         self,
@@ -72,29 +80,30 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith(_SERVICE_PREFIX):
             return handler
+        begin = partial(_Call, method, self._tracer)
         decoder = explaining_decoder(handler.request_deserializer)
         match handler.request_streaming, handler.response_streaming:
             case False, False:
                 return grpc.unary_unary_rpc_method_handler(
-                    _unary(method, handler.unary_unary), decoder, handler.response_serializer
+                    _unary(begin, handler.unary_unary), decoder, handler.response_serializer
                 )
             case False, True:
                 return grpc.unary_stream_rpc_method_handler(
-                    _streaming(method, handler.unary_stream, self._stall_limit_s),
+                    _streaming(begin, handler.unary_stream, self._stall_limit_s),
                     decoder,
                     handler.response_serializer,
                 )
             case True, False:
                 return grpc.stream_unary_rpc_method_handler(
-                    _uploading(method, handler.stream_unary), decoder, handler.response_serializer
+                    _uploading(begin, handler.stream_unary), decoder, handler.response_serializer
                 )
             case _:
                 raise TypeError(f"{method} is of a kind that has no boundary yet")
 
 
-def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _unary(begin: _Begin, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
-        with _Call(method, context) as running:
+        with begin(context) as running:
             try:
                 return await handle(_whole(request), context)
             except Exception as error:
@@ -103,13 +112,15 @@ def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., 
     return call
 
 
-def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _uploading(
+    begin: _Begin, handle: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
     async def whole_requests(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
             yield _whole(request)
 
     async def call(requests: AsyncIterator[Any], context: Any) -> Any:
-        with _Call(method, context) as running:
+        with begin(context) as running:
             try:
                 return await handle(whole_requests(requests), context)
             except Exception as error:
@@ -119,7 +130,7 @@ def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[.
 
 
 def _streaming(
-    method: str, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+    begin: _Begin, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
 ) -> Callable[..., Awaitable[None]]:
     async def write(response: Any, context: Any) -> None:
         try:
@@ -129,7 +140,7 @@ def _streaming(
             raise ReadTooSlowly(f"nothing of it was taken for {stall_limit_s:g} s") from None
 
     async def call(request: Any, context: Any) -> None:
-        with _Call(method, context) as running:
+        with begin(context) as running:
             try:
                 async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
                     async for response in responses:
@@ -149,7 +160,8 @@ def _whole(request: Any) -> Any:
 class _Call:
     """One call, from its arrival to its log line."""
 
-    def __init__(self, method: str, context: Any) -> None:
+    def __init__(self, method: str, tracer: Tracer, context: Any) -> None:
+        self._span = tracer.arrived(method, context.invocation_metadata())
         self._method = method.rpartition("/")[2]
         self._context = context
         self._info = CallInfo(_request_id(context), time.monotonic())
@@ -160,13 +172,17 @@ class _Call:
         _CURRENT_CALL.set(self._info)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
+        self._span.__enter__()
+        self._span.note(request_id=self._info.request_id)
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        # The caller left: a waiting handler gets CancelledError, one that was sending
-        # GeneratorExit or an error of the transport.
+        # The caller left, or its deadline passed: a waiting handler gets CancelledError, one that
+        # was sending GeneratorExit or an error of the transport.
         if exception_type is not None and self._code == "OK":
-            self._code = "CANCELLED"
+            remaining_s = self._context.time_remaining()
+            is_late = remaining_s is not None and remaining_s < _DEADLINE_SLACK_S
+            self._code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
         elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
         structlog.get_logger().info(
             "call",
@@ -175,6 +191,9 @@ class _Call:
             elapsed_ms=elapsed_ms,
             **self._refusal,
         )
+        self._span.note(**self._refusal)
+        self._span.finish(grpc.StatusCode[self._code])
+        self._span.__exit__(None, None, None)
 
     async def refuse(self, error: Exception) -> NoReturn:
         """Ends the call with the status that belongs to `error`."""

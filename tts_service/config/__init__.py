@@ -4,6 +4,7 @@ from .cache import CacheSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .load import ConfigError, describe_settings, load_settings
 from .settings import Settings
+from .tracing import TracingSettings
 from .uploads import UploadSettings
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "PiperSettings",
     "Settings",
     "ToneSettings",
+    "TracingSettings",
     "UploadSettings",
     "XttsSettings",
     "describe_settings",

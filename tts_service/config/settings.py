@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ..ops.logging import LogFormat, LogLevel
 from .cache import CacheSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
+from .tracing import TracingSettings
 from .uploads import UploadSettings
 
 __all__ = ["ENV_PREFIX", "Settings"]
@@ -68,11 +69,16 @@ class Settings(BaseSettings):
     reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("auto", description="console, json, or auto: by terminal")
+    log_text: bool = Field(
+        False,
+        description="whether the log also holds what is spoken; careful, that may be private",
+    )
     metrics_listen: str = Field(
         "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
     )
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
+    tracing: TracingSettings = TracingSettings()
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
     xtts: XttsSettings = XttsSettings()

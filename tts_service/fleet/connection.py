@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
 from ..errors import DeadlinePassed, EngineUnavailable, NotPossible, Overloaded, RenderFailed
+from ..ops.tracing import Span, current_span
 from ..pcm import decode_samples
 from .segment_job import SegmentJob
 
@@ -116,18 +117,21 @@ class Connection:
             NotPossible: this installation of the engine can't do it.
             RenderFailed: the engine failed on this text.
         """
-        call = self._stub.Render(job.to_proto(), metadata=(("x-request-id", request_id),))
-        responses = aiter(call)
-        try:
-            with self._translated_errors():
+        with self._translated_errors(), self._span("Render") as span:
+            span.note(characters=len(job.text), is_ahead=job.look_ahead)
+            metadata = (("x-request-id", request_id), *span.headers)
+            call = self._stub.Render(job.to_proto(), metadata=metadata)
+            try:
+                responses = aiter(call)
                 header = (await anext(responses, engine_pb2.RenderResponse())).header
                 if header.sample_rate_hz <= 0:
                     raise self._broken("no usable header")
+                span.event("first audio")
                 known = header.sample_count if header.HasField("sample_count") else None
                 audio = self._audio(responses, header.sample_format, len(job.text))
                 yield RenderStream(header.sample_rate_hz, known, audio)
-        finally:
-            call.cancel()
+            finally:
+                call.cancel()
 
     async def embed(
         self, samples: NDArray[np.int16], *, sample_rate_hz: int, language: str
@@ -138,9 +142,12 @@ class Connection:
             EngineUnavailable: the worker ended or can't be reached.
             RenderFailed: the engine failed on this recording.
         """
-        with self._translated_errors():
+        with self._translated_errors(), self._span("Embed") as span:
+            span.note(samples=len(samples))
             response = await self._stub.Embed(
-                _embed_requests(samples, sample_rate_hz, language), timeout=_EMBED_TIMEOUT_S
+                _embed_requests(samples, sample_rate_hz, language),
+                timeout=_EMBED_TIMEOUT_S,
+                metadata=(*_request_id(), *span.headers),
             )
         return response.embedding
 
@@ -166,6 +173,12 @@ class Connection:
                 else (0, characters)
             )
             yield SegmentAudio(samples, start, end)
+
+    def _span(self, method: str) -> Span:
+        """The span of a call of the worker."""
+        span = current_span().call(f"/engine.v1.Engine/{method}")
+        span.note(engine=self._engine)
+        return span
 
     def _broken(self, what: str) -> RenderFailed:
         structlog.get_logger().error("worker broke the contract", engine=self._engine, what=what)
@@ -212,6 +225,12 @@ class Connection:
             reason="WORKER_LOST",
             retry_after_ms=1000,
         )
+
+
+def _request_id() -> tuple[tuple[str, str], ...]:
+    """Metadata that says for which request this is, if it is for one."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return (("x-request-id", str(request_id)),) if request_id else ()
 
 
 def _embed_requests(

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from ..errors import NotCached
 from ..fleet import Fleet
+from ..ops.tracing import current_span
 from ..voices import Embeddings, VoiceDirectory
 from .cache_mode import CacheMode, CacheStatus
 from .encoder import ThreadedEncoder
@@ -91,6 +92,7 @@ class Synthesizer:
                     last_audio_s = time.monotonic()
                     if header is not None:
                         header, first_audio_s = None, last_audio_s
+                        current_span().event("first audio")
         finally:
             source.close()
         if header is not None:
@@ -113,7 +115,8 @@ class Synthesizer:
         keys = segment_keys(utterance)
         known: Set[str] = frozenset()
         if mode.looks:
-            found, known = await self._cache.find(key, keys)
+            with current_span().child("look-up"):
+                found, known = await self._cache.find(key, keys)
             if found is not None:
                 self._cache.count("disk")
                 return KeptSource(found)
@@ -146,6 +149,7 @@ class Synthesizer:
         if flight is None:
             return None
         self._cache.count("joined")
+        current_span().link(flight.origin)
         return FlightSource(flight, CacheStatus.JOINED)
 
     def _start(
