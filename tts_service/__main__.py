@@ -14,6 +14,7 @@ except ImportError:
     )
 
 from .commands.cache import cache
+from .commands.doctor import doctor
 from .commands.failure import EXIT_FAILURE, EXIT_USAGE, fail
 from .commands.places import places, read_settings
 
@@ -100,6 +101,7 @@ def settings() -> None:
 
 
 main.add_command(cache)
+main.add_command(doctor)
 
 
 @main.group()
