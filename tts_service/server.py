@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from voice_store import VoiceStore, VoiceStoreError
 
+from .admission import Admission, Quotas
 from .api import CallBoundary, TextToSpeechServicer
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
@@ -89,6 +90,12 @@ class Server:
             self._metrics,
         )
         self._directory = VoiceDirectory(self._fleet, store)
+        self._admission = Admission(
+            settings.engines,
+            settings.admission,
+            Quotas(settings.quotas),
+            slots=self._fleet.calls_at_once,
+        )
         self._embeddings = Embeddings(store, self._fleet, engine_wait_s=settings.engine_wait_s)
         self._uploads = VoiceUploads(
             store,
@@ -105,6 +112,7 @@ class Server:
             self._directory,
             self._embeddings,
             self._cache,
+            self._admission,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
@@ -150,7 +158,12 @@ class Server:
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
             TextToSpeechServicer(
-                self._settings, self._fleet, self._directory, self._synthesizer, self._uploads
+                self._settings,
+                self._fleet,
+                self._directory,
+                self._synthesizer,
+                self._uploads,
+                self._admission,
             ),
             server,
         )

@@ -52,6 +52,19 @@ _FORBIDDEN = [
             "tts_service.voices",
         ],
     ),
+    (
+        "tts_service/admission",
+        [
+            "grpc",
+            "numpy",
+            "torch",
+            "tts_service.api",
+            "tts_service.synthesis",
+            "tts_service.fleet",
+            "tts_service.engines",
+            "tts_service.ops",
+        ],
+    ),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),
     (

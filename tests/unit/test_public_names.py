@@ -11,6 +11,7 @@ import pytest
         "audio_codec",
         "tts_client",
         "tts_client.load",
+        "tts_service.admission",
         "tts_service.api",
         "tts_service.cache",
         "tts_service.config",

@@ -5,6 +5,7 @@ text nor its trace reaches a caller.
 """
 
 import asyncio
+import math
 import re
 import time
 import uuid
@@ -38,10 +39,14 @@ class CallInfo:
     Attributes:
         request_id: the caller's, or a new one.
         arrived_s: when it arrived, on `time.monotonic`'s clock.
+        deadline_s: until when the caller waits, on the same clock; infinite if it didn't say.
+        identity: who calls; "" for everybody who isn't known.
     """
 
     request_id: str
     arrived_s: float
+    deadline_s: float = math.inf
+    identity: str = ""
 
 
 _CURRENT_CALL: ContextVar[CallInfo] = ContextVar("current_call")
@@ -152,7 +157,9 @@ class _Call:
     def __init__(self, method: str, context: Any) -> None:
         self._method = method.rpartition("/")[2]
         self._context = context
-        self._info = CallInfo(_request_id(context), time.monotonic())
+        now_s, left_s = time.monotonic(), context.time_remaining()
+        deadline_s = math.inf if left_s is None else now_s + left_s
+        self._info = CallInfo(_request_id(context), now_s, deadline_s)
         self._code = "OK"
         self._refusal: dict[str, str] = {}
 
@@ -187,7 +194,7 @@ class _Call:
         self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
         if isinstance(error, InvalidRequest):
             self._refusal["fields"] = ", ".join(v.field for v in error.violations)
-        trailers = (*status.trailing_metadata, *_pushback(error))
+        trailers = (*status.trailing_metadata, *self._pushback(error))
         # grpc.aio has no abort_with_status.
         # Who takes no audio takes no status either; leaving without one resets the stream.
         patience_s = _LAST_WORD_S if isinstance(error, ReadTooSlowly) else None
@@ -196,12 +203,14 @@ class _Call:
                 await self._context.abort(status.code, status.details, trailers)
         raise asyncio.CancelledError
 
-
-def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
-    """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
-    if not isinstance(error, (EngineUnavailable, Overloaded)):
-        return ()
-    return (("grpc-retry-pushback-ms", str(error.retry_after_ms or -1)),)
+    def _pushback(self, error: Exception) -> tuple[tuple[str, str], ...]:
+        """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
+        if not isinstance(error, (EngineUnavailable, Overloaded)):
+            return ()
+        after_ms = error.retry_after_ms
+        # Who has no time for another try shall know at once, not wait for its deadline.
+        in_time = after_ms and time.monotonic() + after_ms / 1000 < self._info.deadline_s
+        return (("grpc-retry-pushback-ms", str(after_ms if in_time else -1)),)
 
 
 def _request_id(context: Any) -> str:

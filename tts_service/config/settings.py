@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..ops.logging import LogFormat, LogLevel
+from .admission import AdmissionSettings, QuotaSettings
 from .cache import CacheSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .uploads import UploadSettings
@@ -71,6 +72,8 @@ class Settings(BaseSettings):
     metrics_listen: str = Field(
         "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
     )
+    admission: AdmissionSettings = AdmissionSettings()
+    quotas: QuotaSettings = QuotaSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     piper: PiperSettings = PiperSettings()

@@ -9,6 +9,11 @@ from .worker_process import WorkerCommand
 
 __all__ = ["Fleet"]
 
+# Calls that may wait for an engine that has not said what it can do.
+_CALLS_BEFORE_READY = 8
+# Renders that take turns on a thread, each of which stays ahead of its listener.
+_TURNS_EACH = 4
+
 
 class Fleet:
     """Owns a supervisor for each engine.
@@ -72,6 +77,15 @@ class Fleet:
     ) -> Connection:
         """Returns a connection to the engine's worker; see `Supervisor.connection`."""
         return await self._supervisors[engine].connection(timeout_s, successor_of=successor_of)
+
+    def calls_at_once(self, engine: str) -> int:
+        """How many calls an engine has time for at once, by what it said of itself."""
+        description = self._supervisors[engine].description
+        if description is None:
+            return _CALLS_BEFORE_READY
+        if description.max_open_renders:  # a batch, which others wait for within the engine
+            return description.max_concurrent_renders
+        return _TURNS_EACH * description.max_concurrent_renders
 
     async def wait_until_described(self, timeout_s: float) -> None:
         """Waits until every engine has described itself once.

@@ -7,7 +7,8 @@ further ahead than a bound.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,7 @@ async def render_utterance(
     request_id: str,
     engine_wait_s: float,
     ahead_ms: int,
+    idle: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> AsyncGenerator[Pcm]:
     """Yields the samples of an utterance in order, rendering at most `ahead_ms` ahead.
 
@@ -62,11 +64,14 @@ async def render_utterance(
 
     Args:
         engine_wait_s: how long to wait for an engine that is starting.
+        idle: is open while so much is ahead that the engine isn't needed.
 
     Raises:
         EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
     """
-    rendering = _Rendering(utterance, fleet, embeddings, memo, request_id, engine_wait_s, ahead_ms)
+    rendering = _Rendering(
+        utterance, fleet, embeddings, memo, request_id, engine_wait_s, ahead_ms, idle
+    )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
         while (item := await rendering.queue.get()) is not None:
@@ -93,6 +98,7 @@ class _Rendering:
         request_id: str,
         engine_wait_s: float,
         ahead_ms: int,
+        idle: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.queue: asyncio.Queue[Pcm | Exception | None] = asyncio.Queue(
             max(1, ahead_ms // _RUN_MS)
@@ -103,6 +109,7 @@ class _Rendering:
         self._memo = memo
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
+        self._idle = idle
         self._speakers: tuple[Speaker, ...] = ()
         self._run_count = 0
         self._heard_until_s = 0.0  # by a listener who plays it as it comes
@@ -218,6 +225,7 @@ class _Rendering:
             run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS
             end = start + rate_hz * run_ms // 1000
             self._run_count += 1
-            await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
+            with self._idle() if self.queue.full() else nullcontext():
+                await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
             start = end
         self._heard_until_s = max(self._heard_until_s, time.monotonic()) + len(samples) / rate_hz
