@@ -150,6 +150,32 @@ def test_who_waits_for_its_listener_holds_no_place(tmp_path: Path) -> None:
             call.cancel()
 
 
+def test_what_is_rendered_holds_no_place_however_slowly_it_is_read(tmp_path: Path) -> None:
+    # As PCM far more than a caller's window takes, and less than is rendered ahead.
+    text = "Four seconds and a half of tones, said to somebody who does not listen yet."
+    pcm = tts_pb2.AudioFormat(encoding=tts_pb2.ENCODING_PCM_S16LE)
+    options = (("grpc.http2.lookahead_bytes", 1 << 14), ("grpc.http2.bdp_probe", 0))
+    calls: list[Any] = []
+    with (
+        _server(tmp_path) as server,
+        server.stub() as stub,
+        grpc.insecure_channel(server.address, options=options) as channel,
+    ):
+        slow = tts_pb2_grpc.TextToSpeechStub(channel)
+
+        def begin() -> None:
+            request = tts_pb2.SynthesizeRequest(text=f"{len(calls)}. {text}", format=pcm)
+            call = slow.Synthesize(request)
+            next(call)
+            calls.append(call)
+
+        for _ in range(2 * _SLOTS):
+            assert _eventually(begin)
+        assert _eventually(lambda: speak(stub, text="There is time"))
+        for call in calls:
+            assert [event.WhichOneof("event") for event in call][-1] == "summary"
+
+
 def test_a_crowd_waits_in_line_and_hears_what_it_would_alone(tmp_path: Path) -> None:
     settings = {"admission__queue_limit": 64, "admission__wait_limit_s": 30}
     texts = [f"Caller number {number} of the crowd" for number in range(24)]

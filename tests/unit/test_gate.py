@@ -39,8 +39,9 @@ async def _refused(gate: Gate, caller: Caller) -> Overloaded:
 
 async def _render(gate: Gate, clock: _Clock, seconds: float) -> None:
     """One call that takes so long, alone."""
-    with await gate.enter(_caller("")):
+    with await gate.enter(_caller("")) as place:
         clock.now_s += seconds
+        place.close(is_whole=True)
 
 
 async def test_places_are_given_until_there_are_none() -> None:
@@ -111,8 +112,8 @@ async def test_a_wait_ends_after_its_limit() -> None:
         AdmissionSettings(wait_limit_s=0.05, slots=1),
         slots=lambda: 1,
     )
-    with await gate.enter(_caller("")):
-        pass
+    with await gate.enter(_caller("")) as place:
+        place.close(is_whole=True)
     place = await gate.enter(_caller("a"))
     with pytest.raises(Overloaded):
         await gate.enter(_caller("b"))

@@ -74,7 +74,7 @@ class Place:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close(is_whole=kind is None)
+        self.close()
 
     def _sit(self) -> None:
         if self._seats is not None:

@@ -7,13 +7,14 @@ further ahead than a bound.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..admission import Place
 from ..errors import EngineUnavailable, Overloaded
 from ..fleet import Connection, Fleet, SegmentJob, Speaker
 from ..voices import Embeddings
@@ -52,25 +53,26 @@ async def render_utterance(
     fleet: Fleet,
     embeddings: Embeddings,
     memo: SegmentMemo,
+    place: Place,
     *,
     request_id: str,
     engine_wait_s: float,
     ahead_ms: int,
-    idle: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> AsyncGenerator[Pcm]:
     """Yields the samples of an utterance in order, rendering at most `ahead_ms` ahead.
 
     Closing the generator stops the render in the worker.
 
     Args:
+        place: at the engine; is closed when all is rendered, and left idle while so much is ahead
+            that the engine isn't needed.
         engine_wait_s: how long to wait for an engine that is starting.
-        idle: is open while so much is ahead that the engine isn't needed.
 
     Raises:
         EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
     """
     rendering = _Rendering(
-        utterance, fleet, embeddings, memo, request_id, engine_wait_s, ahead_ms, idle
+        utterance, fleet, embeddings, memo, place, request_id, engine_wait_s, ahead_ms
     )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
@@ -95,10 +97,10 @@ class _Rendering:
         fleet: Fleet,
         embeddings: Embeddings,
         memo: SegmentMemo,
+        place: Place,
         request_id: str,
         engine_wait_s: float,
         ahead_ms: int,
-        idle: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.queue: asyncio.Queue[Pcm | Exception | None] = asyncio.Queue(
             max(1, ahead_ms // _RUN_MS)
@@ -107,9 +109,9 @@ class _Rendering:
         self._fleet = fleet
         self._embeddings = embeddings
         self._memo = memo
+        self._place = place
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
-        self._idle = idle
         self._speakers: tuple[Speaker, ...] = ()
         self._run_count = 0
         self._heard_until_s = 0.0  # by a listener who plays it as it comes
@@ -128,6 +130,7 @@ class _Rendering:
                 pause = np.zeros(speech.sample_rate_hz * segment.pause_ms // 1000, dtype=np.float32)
                 end = segment.end_character
                 await self._put(pause, speech.sample_rate_hz, (end, end), None)
+            self._place.close(is_whole=True)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
         await self.queue.put(last)
@@ -225,7 +228,7 @@ class _Rendering:
             run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS
             end = start + rate_hz * run_ms // 1000
             self._run_count += 1
-            with self._idle() if self.queue.full() else nullcontext():
+            with self._place.idle() if self.queue.full() else nullcontext():
                 await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
             start = end
         self._heard_until_s = max(self._heard_until_s, time.monotonic()) + len(samples) / rate_hz

@@ -203,10 +203,10 @@ class Synthesizer:
             self._fleet,
             self._embeddings,
             memo,
+            place,
             request_id=request_id,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,
-            idle=place.idle,
         )
         encoder: ThreadedEncoder | None = None
         sample_count = 0
