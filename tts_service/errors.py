@@ -149,6 +149,6 @@ class RenderFailed(ServiceError):  # noqa: N818
 
     reason = "RENDER_FAILED"
 
-    def __init__(self, engine: str) -> None:
-        super().__init__(f"engine {engine!r} could not speak this text")
+    def __init__(self, engine: str, problem: str = "could not speak this text") -> None:
+        super().__init__(f"engine {engine!r} {problem}")
         self.engine = engine

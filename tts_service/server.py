@@ -20,7 +20,7 @@ from .admission import Admission, Quotas
 from .api import CallBoundary, TextToSpeechServicer
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
-from .fleet import EngineState, Fleet, WorkerCommand, WorkerMisconfiguredError
+from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMisconfiguredError
 from .ops.metrics import Metrics, serve_metrics
 from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
@@ -74,8 +74,7 @@ class Server:
                 )
                 for engine in settings.engines
             ],
-            start_timeout_s=settings.worker_start_timeout_s,
-            health_interval_s=settings.worker_health_interval_s,
+            {engine: _worker_limits(settings, engine) for engine in settings.engines},
             on_change=self._on_change,
         )
         self._metrics = Metrics()
@@ -205,8 +204,11 @@ class Server:
             return
         self._directory.refresh()
         response = health_pb2.HealthCheckResponse
-        status = response.SERVING if self._fleet.speaking else response.NOT_SERVING
-        for service in ("", _TTS_SERVICE):
+        serving = dict.fromkeys(("", _TTS_SERVICE), self._fleet.speaking)
+        for engine in self._fleet.engines:
+            serving[f"{_TTS_SERVICE}/{engine.engine}"] = engine.state is EngineState.READY
+        for service, is_serving in serving.items():
+            status = response.SERVING if is_serving else response.NOT_SERVING
             await self._health.set(service, status)
         if self._fleet.ready and self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
@@ -272,6 +274,18 @@ def _open_cache(settings: Settings) -> DiskTier | None:
     except CacheUnusableError as error:
         structlog.get_logger().warning("there is no cache; speech goes on", problem=str(error))
         return None
+
+
+def _worker_limits(settings: Settings, engine: str) -> WorkerLimits:
+    return WorkerLimits(
+        start_timeout_s=settings.worker_start_timeout_s,
+        health_interval_s=settings.worker_health_interval_s,
+        progress_timeout_s=settings.worker_progress_timeout_s,
+        drain_s=settings.worker_drain_s,
+        memory_growth_bytes=settings.memory_growth_bytes(engine),
+        failure_limit=settings.worker_failure_limit,
+        retry_s=settings.worker_retry_s,
+    )
 
 
 def _keepalive(stall_limit_s: float) -> tuple[tuple[str, int], ...]:

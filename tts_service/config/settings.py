@@ -63,6 +63,30 @@ class Settings(BaseSettings):
         le=600.0,
         description="time between health checks; three without an answer end a worker",
     )
+    worker_progress_timeout_s: float = Field(
+        30.0,
+        ge=0.5,
+        le=3600.0,
+        description="how long a worker may make no sound while it is waited for",
+    )
+    worker_drain_s: float = Field(
+        5.0,
+        ge=0.0,
+        le=600.0,
+        description="how long a worker that is replaced in good order may finish what it does",
+    )
+    worker_failure_limit: int = Field(
+        5,
+        ge=1,
+        le=1_000_000,
+        description="failures of an engine in a row, after which calls don't wait for it",
+    )
+    worker_retry_s: float = Field(
+        30.0,
+        ge=0.1,
+        le=3600.0,
+        description="time between the tries to start such an engine again",
+    )
     shutdown_grace_s: float = Field(
         10.0, ge=0.0, le=3600.0, description="how long calls may go on after SIGTERM"
     )
@@ -111,6 +135,16 @@ class Settings(BaseSettings):
         if len(set(value)) < len(value):
             raise ValueError("names an engine twice")
         return value
+
+    def memory_growth_bytes(self, engine: str) -> int:
+        """How much the worker of this engine may grow; 0 for any amount."""
+        match engine:
+            case "xtts":
+                return self.xtts.memory_growth_bytes
+            case "tone":
+                return self.tone.memory_growth_bytes
+            case _:
+                return self.piper.memory_growth_bytes
 
     def engine_options(self, engine: str) -> dict[str, str]:
         """The options that the worker of this engine is started with."""

@@ -1,10 +1,11 @@
 """All engines of this server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from .connection import Connection
 from .supervisor import EngineState, Supervisor
+from .worker_limits import WorkerLimits
 from .worker_process import WorkerCommand
 
 __all__ = ["Fleet"]
@@ -20,25 +21,22 @@ class Fleet:
 
     Args:
         commands: how to start each worker, in order of preference.
-        start_timeout_s: how long a worker may take to be warm.
-        health_interval_s: see `Supervisor`.
+        limits: what the worker of each engine is allowed, by the engine's name.
         on_change: awaited after an engine's state changed.
+        on_lost: see `Supervisor`.
     """
 
     def __init__(
         self,
         commands: Sequence[WorkerCommand],
+        limits: Mapping[str, WorkerLimits],
         *,
-        start_timeout_s: float,
-        health_interval_s: float,
         on_change: Callable[[], Awaitable[None]],
+        on_lost: Callable[[str, str], None] = lambda _engine, _reason: None,
     ) -> None:
         self._supervisors = {
             command.engine: Supervisor(
-                command,
-                start_timeout_s=start_timeout_s,
-                health_interval_s=health_interval_s,
-                on_change=on_change,
+                command, limits[command.engine], on_change=on_change, on_lost=on_lost
             )
             for command in commands
         }
