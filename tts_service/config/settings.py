@@ -8,8 +8,10 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..ops.logging import LogFormat, LogLevel
+from .auth import AuthSettings
 from .cache import CacheSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
+from .tls import TlsSettings
 from .uploads import UploadSettings
 
 __all__ = ["ENV_PREFIX", "Settings"]
@@ -71,6 +73,8 @@ class Settings(BaseSettings):
     metrics_listen: str = Field(
         "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
     )
+    auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     piper: PiperSettings = PiperSettings()
