@@ -16,6 +16,7 @@ except ImportError:
 from .commands.cache import cache
 from .commands.failure import EXIT_FAILURE, fail
 from .commands.places import places, read_settings
+from .commands.tokens import tokens
 
 __all__ = ["main"]
 
@@ -62,9 +63,9 @@ def serve(config_file: Path | None, **flags: Any) -> None:
 
     \b
     Every setting can be given in three ways, the first that is found wins:
-      flag         --listen 0.0.0.0:50051
-      environment  TTS_LISTEN=0.0.0.0:50051, TTS_PIPER__VOICES_DIR=/srv/voices
-      file         listen = "0.0.0.0:50051"   (TOML, named by --config or TTS_CONFIG)
+      flag         --listen 127.0.0.1:50061
+      environment  TTS_LISTEN=127.0.0.1:50061, TTS_PIPER__VOICES_DIR=/srv/voices
+      file         listen = "127.0.0.1:50061"   (TOML, named by --config or TTS_CONFIG)
 
     `tts-service settings` lists them all.
     """
@@ -96,6 +97,7 @@ def settings() -> None:
 
 
 main.add_command(cache)
+main.add_command(tokens)
 
 
 @main.group()

@@ -2,6 +2,8 @@
 
     ServiceError
     ├── InvalidRequest         the caller's input is at fault; names each field
+    ├── Unauthenticated        nobody knows who is calling
+    ├── PermissionDenied       the caller may not do this
     ├── VoiceNotFound          no voice of that id
     ├── NotPossible            the server's state doesn't allow it; trying again won't help
     ├── Overloaded             a bound is reached; trying again later helps
@@ -23,9 +25,11 @@ __all__ = [
     "NotCached",
     "NotPossible",
     "Overloaded",
+    "PermissionDenied",
     "ReadTooSlowly",
     "RenderFailed",
     "ServiceError",
+    "Unauthenticated",
     "Violation",
     "VoiceNotFound",
 ]
@@ -66,6 +70,33 @@ class InvalidRequest(ServiceError):  # noqa: N818 - the names read as the state 
             raise ValueError("an invalid request has at least one violation")
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
         self.violations = violations
+
+
+class Unauthenticated(ServiceError):  # noqa: N818
+    """Nobody knows who is calling. Callers are all told the same; what it was is for the log.
+
+    Attributes:
+        cause: what was wrong, in a few words.
+        holder: whose token it was, where it was once good; else "".
+    """
+
+    reason = "UNAUTHENTICATED"
+
+    def __init__(self, cause: str, *, holder: str = "") -> None:
+        super().__init__(
+            "this server has to know who calls, and doesn't; send a valid token as the metadata "
+            "'authorization: Bearer TOKEN', its operator makes them"
+        )
+        self.cause = cause
+        self.holder = holder
+
+
+class PermissionDenied(ServiceError):  # noqa: N818
+    """The caller is known, and may not do this."""
+
+    def __init__(self, problem: str, *, reason: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
 
 
 class VoiceNotFound(ServiceError):  # noqa: N818

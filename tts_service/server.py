@@ -21,6 +21,7 @@ from .api import CallBoundary, TextToSpeechServicer
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
 from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMisconfiguredError
+from .listener import bind, check_exposure, make_gate
 from .ops.metrics import Metrics, serve_metrics
 from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
@@ -151,8 +152,12 @@ class Server:
             )
 
     def _listen(self) -> grpc.aio.Server:
+        check_exposure(self._settings)
+        boundary = CallBoundary(
+            make_gate(self._settings), stall_limit_s=self._settings.stall_limit_s
+        )
         server = grpc.aio.server(
-            interceptors=[CallBoundary(stall_limit_s=self._settings.stall_limit_s)],
+            interceptors=[boundary],
             options=(*_SERVER_OPTIONS, *_keepalive(self._settings.stall_limit_s)),
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
@@ -170,13 +175,7 @@ class Server:
         if self._settings.reflection:
             names = (_TTS_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        try:
-            self._port = server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"can't listen on {self._settings.listen}: the address is in use or not this "
-                "machine's; choose another with --listen"
-            ) from error
+        self._port = bind(server, self._settings)
         return server
 
     def _serve_metrics(self) -> Callable[[], None]:

@@ -65,6 +65,18 @@ _FORBIDDEN = [
             "tts_service.ops",
         ],
     ),
+    (
+        "tts_service/identity",
+        [
+            "grpc",
+            "protos",
+            "tts_service.api",
+            "tts_service.config",
+            "tts_service.synthesis",
+            "tts_service.fleet",
+            "tts_service.voices",
+        ],
+    ),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),
     (

@@ -19,6 +19,7 @@ import pytest
         "tts_service.engines.piper",
         "tts_service.errors",
         "tts_service.fleet",
+        "tts_service.identity",
         "tts_service.models",
         "tts_service.synthesis",
         "tts_service.text",

@@ -16,6 +16,12 @@ _SAMPLES: list[tuple[Exception, int, str]] = [
         code_pb2.INVALID_ARGUMENT,
         "INVALID_REQUEST",
     ),
+    (errors.Unauthenticated("secret"), code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (
+        errors.PermissionDenied("needs 'voices'", reason="SCOPE_MISSING"),
+        code_pb2.PERMISSION_DENIED,
+        "SCOPE_MISSING",
+    ),
     (errors.VoiceNotFound("x"), code_pb2.NOT_FOUND, "VOICE_NOT_FOUND"),
     (
         errors.EngineUnavailable("piper", "is starting", reason="ENGINE_STARTING"),

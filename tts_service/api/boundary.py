@@ -1,4 +1,4 @@
-"""What stands around every call: its id, its log line, and the border for errors.
+"""What stands around every call: its id, its caller, its log line, and the border for errors.
 
 Handlers raise `ServiceError`s. Nothing else of an exception passes this border: neither its
 text nor its trace reaches a caller.
@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import grpc
@@ -20,7 +20,17 @@ import grpc.aio
 import structlog
 from grpc_status import rpc_status
 
-from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ReadTooSlowly, ServiceError
+from ..errors import (
+    EngineUnavailable,
+    InvalidRequest,
+    Overloaded,
+    ReadTooSlowly,
+    ServiceError,
+    Unauthenticated,
+    Violation,
+)
+from ..identity import Access, Gate, rule_for
+from .presented import presented_by
 from .status import to_status
 from .wire import MalformedMessage, explaining_decoder
 
@@ -28,7 +38,6 @@ __all__ = ["CallBoundary", "CallInfo", "current_call"]
 
 _REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_SERVICE_PREFIX = "/tts.v1."
 _LAST_WORD_S = 1.0
 
 
@@ -58,13 +67,18 @@ def current_call() -> CallInfo:
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of tts.v1; health and reflection pass as they are.
+    """Wraps the handlers of all methods but those that anybody may call, which pass as they are.
+
+    gRPC is told that all of them take streams of bytes: so nothing of a request is read, and
+    nothing decoded, before it is known who calls.
 
     Args:
+        gate: says who calls, and who may call what.
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
     """
 
-    def __init__(self, *, stall_limit_s: float) -> None:
+    def __init__(self, gate: Gate, *, stall_limit_s: float) -> None:
+        self._gate = gate
         self._stall_limit_s = stall_limit_s
 
     async def intercept_service(
@@ -75,48 +89,72 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         """See `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_SERVICE_PREFIX):
+        if handler is None or rule_for(method) is Access.ANYBODY:
             return handler
-        decoder = explaining_decoder(handler.request_deserializer)
+        border = _Border(method, self._gate, explaining_decoder(handler.request_deserializer))
         match handler.request_streaming, handler.response_streaming:
             case False, False:
-                return grpc.unary_unary_rpc_method_handler(
-                    _unary(method, handler.unary_unary), decoder, handler.response_serializer
-                )
-            case False, True:
-                return grpc.unary_stream_rpc_method_handler(
-                    _streaming(method, handler.unary_stream, self._stall_limit_s),
-                    decoder,
-                    handler.response_serializer,
-                )
+                call = _unary(border, handler.unary_unary)
             case True, False:
-                return grpc.stream_unary_rpc_method_handler(
-                    _uploading(method, handler.stream_unary), decoder, handler.response_serializer
-                )
+                call = _uploading(border, handler.stream_unary)
+            case False, True:
+                call = _streaming(border, handler.unary_stream, self._stall_limit_s)
             case _:
-                raise TypeError(f"{method} is of a kind that has no boundary yet")
+                call = _conversing(border, handler.stream_stream, self._stall_limit_s)
+        return (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )(call, response_serializer=handler.response_serializer)
 
 
-def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def call(request: Any, context: Any) -> Any:
-        with _Call(method, context) as running:
+@dataclass(frozen=True, slots=True)
+class _Border:
+    """What the calls of a method pass."""
+
+    method: str
+    gate: Gate
+    decode: Callable[[bytes], Any]
+
+    async def request(self, context: Any) -> Any:
+        """The one request of a call."""
+        data = await context.read()
+        if data is grpc.aio.EOF:
+            raise InvalidRequest(Violation("", "is missing: the call ended without a request"))
+        return self._whole(data)
+
+    async def requests(self, context: Any) -> AsyncIterator[Any]:
+        """All requests of a call."""
+        while (data := await context.read()) is not grpc.aio.EOF:
+            yield self._whole(data)
+
+    def _whole(self, data: bytes) -> Any:
+        request = self.decode(data)
+        if isinstance(request, MalformedMessage):
+            raise InvalidRequest(request.violation)
+        return request
+
+
+def _unary(border: _Border, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call(_: object, context: Any) -> Any:
+        with _Call(border.method, context) as running:
             try:
-                return await handle(_whole(request), context)
+                running.admit(border.gate)
+                return await handle(await border.request(context), context)
             except Exception as error:
                 await running.refuse(error)
 
     return call
 
 
-def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def whole_requests(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            yield _whole(request)
-
-    async def call(requests: AsyncIterator[Any], context: Any) -> Any:
-        with _Call(method, context) as running:
+def _uploading(
+    border: _Border, handle: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
+    async def call(_: object, context: Any) -> Any:
+        with _Call(border.method, context) as running:
             try:
-                return await handle(whole_requests(requests), context)
+                running.admit(border.gate)
+                return await handle(border.requests(context), context)
             except Exception as error:
                 await running.refuse(error)
 
@@ -124,37 +162,51 @@ def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[.
 
 
 def _streaming(
-    method: str, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+    border: _Border, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
 ) -> Callable[..., Awaitable[None]]:
-    async def write(response: Any, context: Any) -> None:
-        try:
-            async with asyncio.timeout(stall_limit_s):
-                await context.write(response)
-        except TimeoutError:
-            raise ReadTooSlowly(f"nothing of it was taken for {stall_limit_s:g} s") from None
-
-    async def call(request: Any, context: Any) -> None:
-        with _Call(method, context) as running:
+    async def call(_: object, context: Any) -> None:
+        with _Call(border.method, context) as running:
             try:
-                async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
-                    async for response in responses:
-                        await write(response, context)
+                running.admit(border.gate)
+                request = await border.request(context)
+                await _write_all(handle(request, context), context, stall_limit_s)
             except Exception as error:
                 await running.refuse(error)
 
     return call
 
 
-def _whole(request: Any) -> Any:
-    if isinstance(request, MalformedMessage):
-        raise InvalidRequest(request.violation)
-    return request
+def _conversing(
+    border: _Border, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+) -> Callable[..., Awaitable[None]]:
+    async def call(_: object, context: Any) -> None:
+        with _Call(border.method, context) as running:
+            try:
+                running.admit(border.gate)
+                requests = border.requests(context)
+                await _write_all(handle(requests, context), context, stall_limit_s)
+            except Exception as error:
+                await running.refuse(error)
+
+    return call
+
+
+async def _write_all(responses: AsyncIterator[Any], context: Any, stall_limit_s: float) -> None:
+    async with aclosing(responses):  # type: ignore[type-var]
+        async for response in responses:
+            try:
+                async with asyncio.timeout(stall_limit_s):
+                    await context.write(response)
+            except TimeoutError:
+                problem = f"nothing of it was taken for {stall_limit_s:g} s"
+                raise ReadTooSlowly(problem) from None
 
 
 class _Call:
     """One call, from its arrival to its log line."""
 
     def __init__(self, method: str, context: Any) -> None:
+        self._full_method = method
         self._method = method.rpartition("/")[2]
         self._context = context
         now_s, left_s = time.monotonic(), context.time_remaining()
@@ -168,6 +220,15 @@ class _Call:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
         return self
+
+    def admit(self, gate: Gate) -> None:
+        """Lets the caller go on, and notes who it is. Raises what `Gate` does."""
+        caller = gate.identify(presented_by(self._context))
+        self._info = replace(self._info, identity=caller.name)
+        _CURRENT_CALL.set(self._info)
+        if caller.name:
+            structlog.contextvars.bind_contextvars(identity=caller.name)
+        gate.check(caller, self._full_method)
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
         # The caller left: a waiting handler gets CancelledError, one that was sending
@@ -194,6 +255,10 @@ class _Call:
         self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
         if isinstance(error, InvalidRequest):
             self._refusal["fields"] = ", ".join(v.field for v in error.violations)
+        elif isinstance(error, Unauthenticated):
+            self._refusal["cause"] = error.cause
+            if error.holder:
+                self._refusal["holder"] = error.holder
         trailers = (*status.trailing_metadata, *self._pushback(error))
         # grpc.aio has no abort_with_status.
         # Who takes no audio takes no status either; leaving without one resets the stream.

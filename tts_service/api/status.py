@@ -21,8 +21,10 @@ from ..errors import (
     NotCached,
     NotPossible,
     Overloaded,
+    PermissionDenied,
     RenderFailed,
     ServiceError,
+    Unauthenticated,
     VoiceNotFound,
 )
 
@@ -36,7 +38,9 @@ _PLAIN_CODES: Mapping[type[ServiceError], int] = MappingProxyType(
         DeadlinePassed: code_pb2.DEADLINE_EXCEEDED,
         NotCached: code_pb2.NOT_FOUND,
         NotPossible: code_pb2.FAILED_PRECONDITION,
+        PermissionDenied: code_pb2.PERMISSION_DENIED,
         RenderFailed: code_pb2.INTERNAL,
+        Unauthenticated: code_pb2.UNAUTHENTICATED,
     }
 )
 

@@ -1,20 +1,24 @@
 """Settings: one frozen object, read once from flags, environment, file and defaults."""
 
 from .admission import AdmissionSettings, QuotaLimits, QuotaSettings
+from .auth import AuthSettings
 from .cache import CacheSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .load import ConfigError, describe_settings, load_settings
 from .settings import Settings
+from .tls import TlsSettings
 from .uploads import UploadSettings
 
 __all__ = [
     "AdmissionSettings",
+    "AuthSettings",
     "CacheSettings",
     "ConfigError",
     "PiperSettings",
     "QuotaLimits",
     "QuotaSettings",
     "Settings",
+    "TlsSettings",
     "ToneSettings",
     "UploadSettings",
     "XttsSettings",

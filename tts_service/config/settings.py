@@ -9,8 +9,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..ops.logging import LogFormat, LogLevel
 from .admission import AdmissionSettings, QuotaSettings
+from .auth import AuthSettings
 from .cache import CacheSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
+from .tls import TlsSettings
 from .uploads import UploadSettings
 
 __all__ = ["ENV_PREFIX", "Settings"]
@@ -98,6 +100,8 @@ class Settings(BaseSettings):
     )
     admission: AdmissionSettings = AdmissionSettings()
     quotas: QuotaSettings = QuotaSettings()
+    auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     piper: PiperSettings = PiperSettings()
