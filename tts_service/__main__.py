@@ -15,6 +15,7 @@ except ImportError:
 
 from .commands.cache import cache
 from .commands.failure import EXIT_FAILURE, fail
+from .commands.health import health
 from .commands.places import places, read_settings
 
 __all__ = ["main"]
@@ -70,6 +71,9 @@ def serve(config_file: Path | None, **flags: Any) -> None:
     """
     # gRPC's own lines tell an operator nothing that ours don't.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from .signals import exit_on_signal
+
+    exit_on_signal()
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
     from .ops.logging import configure_logging
@@ -96,6 +100,7 @@ def settings() -> None:
 
 
 main.add_command(cache)
+main.add_command(health)
 
 
 @main.group()

@@ -19,7 +19,16 @@ import grpc.aio
 import structlog
 from grpc_status import rpc_status
 
-from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ReadTooSlowly, ServiceError
+from ..errors import (
+    CallTooLong,
+    EngineUnavailable,
+    InvalidRequest,
+    Overloaded,
+    ReadTooSlowly,
+    ServiceError,
+    ShuttingDown,
+)
+from .open_calls import OpenCalls
 from .status import to_status
 from .wire import MalformedMessage, explaining_decoder
 
@@ -56,11 +65,15 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     """Wraps the handlers of tts.v1; health and reflection pass as they are.
 
     Args:
+        calls: where each call is entered while it is in progress.
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
+        request_limit_bytes: of a request that is one message.
     """
 
-    def __init__(self, *, stall_limit_s: float) -> None:
+    def __init__(self, calls: OpenCalls, *, stall_limit_s: float, request_limit_bytes: int) -> None:
+        self._calls = calls
         self._stall_limit_s = stall_limit_s
+        self._request_limit_bytes = request_limit_bytes
 
     async def intercept_service(
         self,
@@ -72,38 +85,50 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith(_SERVICE_PREFIX):
             return handler
-        decoder = explaining_decoder(handler.request_deserializer)
+        decoder = explaining_decoder(
+            handler.request_deserializer,
+            limit_bytes=None if handler.request_streaming else self._request_limit_bytes,
+        )
         match handler.request_streaming, handler.response_streaming:
             case False, False:
                 return grpc.unary_unary_rpc_method_handler(
-                    _unary(method, handler.unary_unary), decoder, handler.response_serializer
+                    _unary(method, handler.unary_unary, self._calls),
+                    decoder,
+                    handler.response_serializer,
                 )
             case False, True:
                 return grpc.unary_stream_rpc_method_handler(
-                    _streaming(method, handler.unary_stream, self._stall_limit_s),
+                    _streaming(method, handler.unary_stream, self._calls, self._stall_limit_s),
                     decoder,
                     handler.response_serializer,
                 )
             case True, False:
                 return grpc.stream_unary_rpc_method_handler(
-                    _uploading(method, handler.stream_unary), decoder, handler.response_serializer
+                    _uploading(method, handler.stream_unary, self._calls),
+                    decoder,
+                    handler.response_serializer,
                 )
             case _:
                 raise TypeError(f"{method} is of a kind that has no boundary yet")
 
 
-def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _unary(
+    method: str, handle: Callable[..., Awaitable[Any]], calls: OpenCalls
+) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
         with _Call(method, context) as running:
             try:
-                return await handle(_whole(request), context)
+                async with calls.enter(context):
+                    return await handle(_whole(request), context)
             except Exception as error:
                 await running.refuse(error)
 
     return call
 
 
-def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _uploading(
+    method: str, handle: Callable[..., Awaitable[Any]], calls: OpenCalls
+) -> Callable[..., Awaitable[Any]]:
     async def whole_requests(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
             yield _whole(request)
@@ -111,7 +136,9 @@ def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[.
     async def call(requests: AsyncIterator[Any], context: Any) -> Any:
         with _Call(method, context) as running:
             try:
-                return await handle(whole_requests(requests), context)
+                # Each step of an upload has a limit of its own.
+                async with calls.enter(context, is_limited=False):
+                    return await handle(whole_requests(requests), context)
             except Exception as error:
                 await running.refuse(error)
 
@@ -119,7 +146,10 @@ def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[.
 
 
 def _streaming(
-    method: str, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+    method: str,
+    handle: Callable[..., AsyncIterator[Any]],
+    calls: OpenCalls,
+    stall_limit_s: float,
 ) -> Callable[..., Awaitable[None]]:
     async def write(response: Any, context: Any) -> None:
         try:
@@ -131,7 +161,10 @@ def _streaming(
     async def call(request: Any, context: Any) -> None:
         with _Call(method, context) as running:
             try:
-                async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
+                async with (
+                    calls.enter(context),
+                    aclosing(handle(_whole(request), context)) as responses,  # type: ignore[type-var]
+                ):
                     async for response in responses:
                         await write(response, context)
             except Exception as error:
@@ -190,7 +223,8 @@ class _Call:
         trailers = (*status.trailing_metadata, *_pushback(error))
         # grpc.aio has no abort_with_status.
         # Who takes no audio takes no status either; leaving without one resets the stream.
-        patience_s = _LAST_WORD_S if isinstance(error, ReadTooSlowly) else None
+        cut_off = isinstance(error, (CallTooLong, ReadTooSlowly, ShuttingDown))
+        patience_s = _LAST_WORD_S if cut_off else None
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self._context.abort(status.code, status.details, trailers)
@@ -199,7 +233,7 @@ class _Call:
 
 def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
     """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
-    if not isinstance(error, (EngineUnavailable, Overloaded)):
+    if not isinstance(error, (EngineUnavailable, Overloaded, ShuttingDown)):
         return ()
     return (("grpc-retry-pushback-ms", str(error.retry_after_ms or -1)),)
 

@@ -15,6 +15,7 @@ from voice_store import (
 )
 
 from ..errors import (
+    CallTooLong,
     DeadlinePassed,
     EngineUnavailable,
     InvalidRequest,
@@ -23,6 +24,8 @@ from ..errors import (
     Overloaded,
     RenderFailed,
     ServiceError,
+    ShuttingDown,
+    UploadStalled,
     VoiceNotFound,
 )
 
@@ -33,10 +36,12 @@ DOMAIN = "tts.v1"
 # Of errors that say no more than their reason and their text.
 _PLAIN_CODES: Mapping[type[ServiceError], int] = MappingProxyType(
     {
+        CallTooLong: code_pb2.DEADLINE_EXCEEDED,
         DeadlinePassed: code_pb2.DEADLINE_EXCEEDED,
         NotCached: code_pb2.NOT_FOUND,
         NotPossible: code_pb2.FAILED_PRECONDITION,
         RenderFailed: code_pb2.INTERNAL,
+        UploadStalled: code_pb2.DEADLINE_EXCEEDED,
     }
 )
 
@@ -86,6 +91,9 @@ def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:
         case EngineUnavailable():
             hints = [] if error.retry_after_ms is None else [_retry_info(error.retry_after_ms)]
             return code_pb2.UNAVAILABLE, error.reason, text, hints
+        case ShuttingDown():
+            detail = _retry_info(error.retry_after_ms)
+            return code_pb2.UNAVAILABLE, error.reason, text, [detail]
         case ServiceError() if type(error) in _PLAIN_CODES:
             return _PLAIN_CODES[type(error)], error.reason, text, []
         case _:

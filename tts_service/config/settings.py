@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..ops.logging import LogFormat, LogLevel
 from .cache import CacheSettings
+from .connections import ConnectionSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .uploads import UploadSettings
 
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     metrics_listen: str = Field(
         "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
     )
+    connections: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     piper: PiperSettings = PiperSettings()
@@ -108,6 +110,11 @@ class Settings(BaseSettings):
         if len(set(value)) < len(value):
             raise ValueError("names an engine twice")
         return value
+
+    @property
+    def request_limit_bytes(self) -> int:
+        """Of a request that is one message: its text in UTF-8, and room for all else."""
+        return 4 * self.max_text_characters + (64 << 10)
 
     def engine_options(self, engine: str) -> dict[str, str]:
         """The options that the worker of this engine is started with."""

@@ -1,0 +1,325 @@
+"""The server is told to stop while people are listening."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos.tts.v1 import tts_pb2
+from protos.tts.v1.tts_pb2_grpc import TextToSpeechStub
+from tests.audio_files import AudioFileKind, audio_file
+from tests.contract.test_voices import upload_parts
+from tests.human_speech import SAMPLE_RATE_HZ, speech
+from tests.server_process import ServerProcess, running_server
+from tests.speech import details_of, speak
+from voice_store import check_store
+
+_LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
+_TEXTS = [f"Caller {number} hears a sentence, and then one more." for number in range(30)]
+
+
+def _tone(folder: Path, real_time_factor: float = 1.0, **settings: object) -> Any:
+    environment = {f"TTS_{name}": str(value) for name, value in settings.items()}
+    environment["TTS_TONE__REAL_TIME_FACTOR"] = str(real_time_factor)
+    keeps_speech = bool(settings.pop("keeps_speech", False))
+    environment.pop("TTS_keeps_speech", None)
+    return running_server(
+        folder, "--engine", "tone", environment=environment, keeps_speech=keeps_speech
+    )
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def _synthesize(stub: TextToSpeechStub, text: str) -> Any:
+    return stub.Synthesize(tts_pb2.SynthesizeRequest(text=text), timeout=60)
+
+
+@dataclass
+class _Caller:
+    """Who speaks one text again and again until it is told to go elsewhere.
+
+    Attributes:
+        whole: the audio of each call; `speak` has checked it.
+        ending: what ended the last call.
+        heard_count: events of that call.
+    """
+
+    text: str
+    whole: list[bytes]
+    ending: grpc.RpcError | None = None
+    heard_count: int = 0
+
+    def run(self, server: ServerProcess) -> None:
+        with server.stub() as stub:
+            while True:
+                try:
+                    self.whole.append(speak(_Counting(stub, self), text=self.text).data)
+                except grpc.RpcError as error:
+                    self.ending = error
+                    return
+
+
+class _Counting:
+    """A stub that counts the events of its latest call."""
+
+    def __init__(self, stub: TextToSpeechStub, caller: _Caller) -> None:
+        self._stub, self._caller = stub, caller
+
+    def Synthesize(self, request: Any, timeout: float) -> Iterator[Any]:
+        self._caller.heard_count = 0
+        for event in self._stub.Synthesize(request, timeout=timeout):
+            self._caller.heard_count += 1
+            yield event
+
+
+def _drain_under_load(server: ServerProcess, texts: list[str], after_s: float) -> None:
+    with server.stub() as stub, ThreadPoolExecutor(len(texts)) as pool:
+        expected = dict(zip(texts, pool.map(lambda text: speak(stub, text=text), texts)))
+    callers = [_Caller(text, []) for text in texts]
+    threads = [threading.Thread(target=caller.run, args=(server,)) for caller in callers]
+    for thread in threads:
+        thread.start()
+    time.sleep(after_s)
+    before = [len(caller.whole) for caller in callers]
+    server.process.terminate()
+    for thread in threads:
+        thread.join(60)
+    assert server.process.wait(20) == 0
+    finished = 0
+    for caller, count in zip(callers, before):
+        assert caller.ending is not None
+        assert caller.ending.code() is grpc.StatusCode.UNAVAILABLE, caller.ending
+        assert caller.heard_count == 0, "a stream that had begun was cut"
+        assert all(data == expected[caller.text].data for data in caller.whole)
+        finished += len(caller.whole) > count
+    # All were in the midst of a call, but for those who were just between two.
+    assert finished >= len(callers) * 2 // 3
+    assert '"waiting for calls"' in server.log
+
+
+def test_nothing_is_cut_under_load(tmp_path: Path) -> None:
+    with _tone(tmp_path, 0.3) as server:
+        _drain_under_load(server, _TEXTS, after_s=2.3)
+
+
+def test_nothing_is_cut_under_load_of_a_model(tmp_path: Path) -> None:
+    # Its voice is drawn, but its length is not: `expected` would differ in bytes.
+    with running_server(tmp_path, keeps_speech=True) as server:
+        _drain_under_load_of_piper(server)
+
+
+def _drain_under_load_of_piper(server: ServerProcess) -> None:
+    texts = [f"Number {number} is read out, and it takes a moment to be read." for number in "123"]
+    endings: list[grpc.RpcError] = []
+    wholes: list[int] = []
+
+    def call(text: str) -> None:
+        with server.stub() as stub:
+            caller = _Caller(text, [])
+            while True:
+                try:
+                    speech = speak(
+                        _Counting(stub, caller), text=text, cache=tts_pb2.CACHE_MODE_BYPASS
+                    )
+                    wholes.append(len(speech.data))
+                except grpc.RpcError as error:
+                    assert caller.heard_count == 0, "a stream that had begun was cut"
+                    endings.append(error)
+                    return
+
+    threads = [threading.Thread(target=call, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    assert _wait_until(lambda: len(wholes) >= 3, 30)
+    server.process.terminate()
+    for thread in threads:
+        thread.join(60)
+    assert server.process.wait(20) == 0
+    assert [error.code() for error in endings] == [grpc.StatusCode.UNAVAILABLE] * 3
+
+
+def test_what_was_spoken_last_is_kept(tmp_path: Path) -> None:
+    phrases = [f"Phrase {number}" for number in range(20)]
+    with _tone(tmp_path, 0, keeps_speech=True) as server, server.stub() as stub:
+        spoken = [speak(stub, text=phrase).data for phrase in phrases]
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+    with _tone(tmp_path, 0, keeps_speech=True) as server, server.stub() as stub:
+        kept = [speak(stub, text=p, cache=tts_pb2.CACHE_MODE_ONLY).data for p in phrases]
+    assert kept == spoken
+
+
+def test_an_upload_in_progress_is_kept(tmp_path: Path) -> None:
+    recording = audio_file(AudioFileKind.FLAC, speech().samples, SAMPLE_RATE_HZ)
+    half, stopping = threading.Event(), threading.Event()
+
+    def parts() -> Iterator[tts_pb2.UploadVoiceRequest]:
+        for count, part in enumerate(upload_parts(recording, voice_id="anna")):
+            if count == 3:
+                half.set()
+                assert stopping.wait(10)
+            yield part
+
+    with _tone(tmp_path) as server, server.stub() as stub:
+        call = stub.UploadVoice.future(parts(), timeout=30)
+        assert half.wait(10)
+        server.process.terminate()
+        assert _wait_until(lambda: '"waiting for calls"' in server.log, 10)
+        stopping.set()
+        assert call.result().voice.id == "anna"
+        assert server.process.wait(10) == 0
+    with _tone(tmp_path) as server, server.stub() as stub:
+        assert stub.GetVoice(tts_pb2.GetVoiceRequest(voice="anna")).voice.id == "anna"
+
+
+def test_who_is_not_done_within_the_grace_is_told(tmp_path: Path) -> None:
+    """The streams, the one that isn't read, and the upload that waits; none holds the end up."""
+    with _tone(tmp_path, SHUTDOWN_GRACE_S=1) as server, server.stub() as stub:
+        unread = _synthesize(stub, _LONG[:7000])
+        next(unread)
+        heard, goes_on = threading.Event(), threading.Event()
+
+        def silent() -> Iterator[tts_pb2.UploadVoiceRequest]:
+            goes_on.wait(30)
+            yield from ()
+
+        upload = stub.UploadVoice.future(silent(), timeout=60)
+
+        def listen() -> tuple[grpc.RpcError, list[str]]:
+            events = []
+            with pytest.raises(grpc.RpcError) as caught:
+                for event in _synthesize(stub, _LONG[:5000]):
+                    events.append(event.WhichOneof("event"))
+                    heard.set()
+            return caught.value, events
+
+        with ThreadPoolExecutor(1) as pool:
+            listening = pool.submit(listen)
+            assert heard.wait(10)
+            server.process.terminate()
+            began = time.monotonic()
+            error, events = listening.result(30)
+            assert server.process.wait(10) == 0
+            assert 0.9 < time.monotonic() - began < 10
+        assert "summary" not in events
+        for each in (error, upload.exception()):
+            assert each.code() is grpc.StatusCode.UNAVAILABLE, each
+            details: dict[str, Any] = details_of(each)
+            assert details["ErrorInfo"].reason == "SHUTTING_DOWN"
+            assert 500 <= details["RetryInfo"].retry_delay.ToMilliseconds() <= 1500
+        goes_on.set()
+    assert '"waiting for calls"' in server.log
+    assert '"the grace period is over, calls are ended"' in server.log
+    assert "Traceback" not in server.log
+
+
+def test_health_falls_first_and_new_calls_are_taken_for_a_while(tmp_path: Path) -> None:
+    with _tone(tmp_path, CONNECTIONS__DRAIN_DELAY_S=2, SHUTDOWN_GRACE_S=60) as server:
+        with server.stub() as stub, grpc.insecure_channel(server.address) as channel:
+            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+            server.process.terminate()
+            began = time.monotonic()
+            assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            late = speak(stub, text="This caller has not heard of it yet.")
+            assert late.summary.audio_ms > 1000
+            assert server.process.wait(20) == 0, "it waited for who watches its health"
+            assert 2 < time.monotonic() - began < 20
+            with pytest.raises(grpc.RpcError) as caught:
+                list(_synthesize(stub, "Hm"))
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    recording = audio_file(AudioFileKind.FLAC, speech().samples, SAMPLE_RATE_HZ)
+    with _tone(tmp_path, SHUTDOWN_GRACE_S=60, keeps_speech=True) as server, server.stub() as stub:
+        stub.UploadVoice(upload_parts(recording, voice_id="anna"), timeout=30)
+        speak(stub, text="Hm")
+        workers = server.workers()
+        call = _synthesize(stub, _LONG[:5000])
+        next(call)
+        server.process.send_signal(number)
+        assert _wait_until(lambda: '"waiting for calls"' in server.log, 10)
+        time.sleep(0.6)
+        assert server.process.poll() is None
+        server.process.send_signal(number)
+        assert server.process.wait(5) == 128 + number
+        _, alive = psutil.wait_procs(workers, timeout=5)
+        assert not alive
+        with pytest.raises(grpc.RpcError):
+            list(call)
+    assert check_store(server.data_dir / "voices") == []
+    check = [sys.executable, "-m", "tts_service", "cache", "check"]
+    subprocess.run([*check, "--data-dir", str(server.data_dir)], check=True, timeout=30)
+
+
+def test_a_signal_that_is_heard_twice_is_one(tmp_path: Path) -> None:
+    """As from those who signal a process and then its group."""
+    with _tone(tmp_path) as server, server.stub() as stub:
+        call = _synthesize(stub, "About two seconds of tones.")
+        next(call)
+        for _ in range(3):
+            server.process.terminate()
+            time.sleep(0.05)
+        assert [event.WhichOneof("event") for event in call][-1] == "summary"
+        assert server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6])
+def test_a_signal_while_it_starts(tmp_path: Path, after_s: float) -> None:
+    with running_server(tmp_path, "--engine", "tone", wait=False) as server:
+        # Python itself knows of no handler before our first line.
+        assert _wait_until(lambda: _handles_sigterm(server.process.pid), 20)
+        time.sleep(after_s)
+        children = server.workers()
+        server.process.terminate()
+        assert server.process.wait(20) == 0
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert not alive
+    assert "Traceback" not in server.log
+
+
+def _handles_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_systemd_is_told(tmp_path: Path) -> None:
+    path = f"{tmp_path}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(10)
+        environment = {"NOTIFY_SOCKET": path}
+        with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
+            assert manager.recv(4096) == b"READY=1"
+            server.process.terminate()
+            assert manager.recv(4096) == b"STOPPING=1"
+            assert server.process.wait(10) == 0
+
+
+def test_a_manager_that_is_gone_is_no_reason_to_fail(tmp_path: Path) -> None:
+    environment = {**os.environ, "NOTIFY_SOCKET": f"{tmp_path}/nobody"}
+    with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
+        assert "systemd was not told" in server.log
