@@ -94,8 +94,7 @@ def test_every_setting_is_a_setting() -> None:
 
     names = {line.split()[0] for line in describe_settings()}
     page = (_ROOT / "docs" / "operating.md").read_text()
-    mentioned = set(
-        re.findall(r"`((?:(?:piper|xtts|connections|uploads)\.)?[a-z]+_[a-z_]+)`", page)
-    )
+    groups = "piper|xtts|connections|uploads"
+    mentioned = set(re.findall(rf"`((?:(?:{groups})\.)?[a-z]+_[a-z_]+)`", page))
     assert mentioned
     assert mentioned <= names

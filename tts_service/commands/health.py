@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -79,7 +79,8 @@ def health(
     request = health_pb2.HealthCheckRequest(service=service)
     try:
         with _channel(target, ca, cert, key, server_name) as channel:
-            response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout_s)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            response = stub.Check(request, timeout=timeout_s)
     except grpc.RpcError as error:
         fail(f"{target}: {error.code().name}: {error.details()}", EXIT_FAILURE)
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)

@@ -29,7 +29,7 @@ class ConnectionSettings(Group):
         600.0,
         gt=0.0,
         le=86_400.0,
-        description="how long a call may take, whatever its deadline; an upload has limits of its own",
+        description="how long a call may take, whatever its deadline; uploads have their own",
     )
     age_s: float = Field(
         3600.0,
