@@ -24,6 +24,7 @@ from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tts_client import Client, TtsError, Unavailable
 from voice_store import check_store
 
 _LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
@@ -57,35 +58,28 @@ class _Caller(threading.Thread):
     """Who speaks one text again and again until it is told to go elsewhere.
 
     Attributes:
-        text: its text.
-        whole: the audio of each call; `speak` has checked it.
+        whole: the audio of each call; the client has checked length and CRC.
         ending: what ended the last call.
-        heard_count: events of that call.
+        heard_count: frames of that call.
     """
 
     def __init__(self, server: ServerProcess, text: str) -> None:
         super().__init__()
-        self.text = text
         self.whole: list[bytes] = []
-        self.ending: grpc.RpcError | None = None
+        self.ending: TtsError | None = None
         self.heard_count = 0
         self._server = server
+        self._text = text
 
     def run(self) -> None:
-        with self._server.stub() as stub:
-            self._stub = stub
+        with Client(self._server.address) as client:
             while self.ending is None:
+                frames: list[bytes] = []
                 try:
-                    self.whole.append(speak(self, text=self.text).data)  # type: ignore[arg-type]
-                except grpc.RpcError as error:
-                    self.ending = error
-
-    def Synthesize(self, request: Any, timeout: float) -> Iterator[Any]:
-        """As the stub's, and counts."""
-        self.heard_count = 0
-        for event in self._stub.Synthesize(request, timeout=timeout):
-            self.heard_count += 1
-            yield event
+                    frames.extend(frame.data for frame in client.synthesize(self._text))
+                    self.whole.append(b"".join(frames))
+                except TtsError as error:
+                    self.ending, self.heard_count = error, len(frames)
 
 
 def _drain_under_load(server: ServerProcess, texts: list[str], rounds: int) -> list[_Caller]:
@@ -100,8 +94,7 @@ def _drain_under_load(server: ServerProcess, texts: list[str], rounds: int) -> l
         caller.join(60)
     assert server.process.wait(20) == 0
     for caller in callers:
-        assert caller.ending is not None
-        assert caller.ending.code() is grpc.StatusCode.UNAVAILABLE, caller.ending
+        assert isinstance(caller.ending, Unavailable), caller.ending
         assert caller.heard_count == 0, "a stream that had begun was cut"
     # All were in the midst of a call, but for those who were just between two.
     finished = [len(c.whole) > count for c, count in zip(callers, before, strict=True)]
