@@ -15,6 +15,7 @@ except ImportError:
 
 from .commands.cache import cache
 from .commands.failure import EXIT_FAILURE, fail
+from .commands.health import health
 from .commands.places import places, read_settings
 from .commands.tokens import tokens
 
@@ -71,6 +72,9 @@ def serve(config_file: Path | None, **flags: Any) -> None:
     """
     # gRPC's own lines tell an operator nothing that ours don't.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from .signals import exit_on_signal
+
+    exit_on_signal()
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
     from .ops.logging import configure_logging
@@ -98,6 +102,7 @@ def settings() -> None:
 
 main.add_command(cache)
 main.add_command(tokens)
+main.add_command(health)
 
 
 @main.group()

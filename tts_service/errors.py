@@ -10,15 +10,20 @@
     │   └── ReadTooSlowly      the caller doesn't keep up with its stream
     ├── EngineUnavailable      no worker can render now; trying again may help
     ├── DeadlinePassed         the caller's time is over
+    ├── CallTooLong            the time that this server gives a call is over
+    ├── UploadStalled          an upload that stopped sending
+    ├── ShuttingDown           this server ends; another one may help
     └── RenderFailed           the engine answered with an error of its own
 
 `tts_service.api.status` is the one place that turns these into gRPC statuses. Their texts
 are written for callers: they never hold a path, a stack or another library's message.
 """
 
+import random
 from dataclasses import dataclass
 
 __all__ = [
+    "CallTooLong",
     "DeadlinePassed",
     "EngineUnavailable",
     "InvalidRequest",
@@ -29,12 +34,16 @@ __all__ = [
     "ReadTooSlowly",
     "RenderFailed",
     "ServiceError",
+    "ShuttingDown",
     "Unauthenticated",
+    "UploadStalled",
     "Violation",
     "VoiceNotFound",
 ]
 
 _READ_RETRY_MS = 1000
+# Spread, so that those who were sent away together don't come back together.
+_ELSEWHERE_RETRY_MS = (500, 1500)
 
 
 class ServiceError(Exception):
@@ -173,6 +182,38 @@ class DeadlinePassed(ServiceError):  # noqa: N818
 
     def __init__(self) -> None:
         super().__init__("the call's deadline passed before the speech was complete")
+
+
+class CallTooLong(ServiceError):  # noqa: N818
+    """A call took longer than this server lets any, whatever the caller's deadline."""
+
+    reason = "CALL_TOO_LONG"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the call took longer than {limit_s:g} s, which is this server's limit")
+
+
+class UploadStalled(ServiceError):  # noqa: N818
+    """An upload stopped sending."""
+
+    reason = "UPLOAD_STALLED"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the upload sent nothing for {limit_s:g} s")
+
+
+class ShuttingDown(ServiceError):  # noqa: N818
+    """This server ends, and the call was not done within the grace period.
+
+    Attributes:
+        retry_after_ms: when trying again is worth it.
+    """
+
+    reason = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down and could not finish the call")
+        self.retry_after_ms = random.randint(*_ELSEWHERE_RETRY_MS)
 
 
 class RenderFailed(ServiceError):  # noqa: N818

@@ -53,6 +53,9 @@ _SAMPLES: list[tuple[Exception, int, str]] = [
     ),
     (errors.NotCached(), code_pb2.NOT_FOUND, "NOT_CACHED"),
     (errors.DeadlinePassed(), code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
+    (errors.CallTooLong(600), code_pb2.DEADLINE_EXCEEDED, "CALL_TOO_LONG"),
+    (errors.UploadStalled(30), code_pb2.DEADLINE_EXCEEDED, "UPLOAD_STALLED"),
+    (errors.ShuttingDown(), code_pb2.UNAVAILABLE, "SHUTTING_DOWN"),
     (errors.RenderFailed("piper"), code_pb2.INTERNAL, "RENDER_FAILED"),
     (RuntimeError("secret /etc/passwd"), code_pb2.INTERNAL, "INTERNAL"),
 ]

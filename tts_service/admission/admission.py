@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from ..config import AdmissionSettings
 from ..errors import Overloaded
@@ -20,7 +21,7 @@ class Admission:
     asked for already.
 
     Args:
-        slots: how many calls an engine renders at once, by its name.
+        slots: how many calls an engine renders well at once, by its name.
         on_refused: is told engine ("" for uploads) and reason of each refusal.
         clock: in seconds.
     """
@@ -41,8 +42,8 @@ class Admission:
             engine: Gate(
                 engine,
                 limits,
-                slots=lambda engine=engine: limits.slots or slots(engine),
-                on_refused=lambda reason, engine=engine: on_refused(engine, reason),
+                slots=partial(slots, engine),
+                on_refused=partial(on_refused, engine),
                 clock=clock,
             )
             for engine in engines

@@ -29,7 +29,7 @@ class Gate:
 
     Args:
         engine: its name.
-        slots: how many calls may be rendered at once, now.
+        slots: how many calls it renders well at once; the settings may say otherwise.
         on_refused: is told the reason of each refusal.
         clock: in seconds.
     """
@@ -58,7 +58,7 @@ class Gate:
     @property
     def slots(self) -> int:
         """How many calls may be rendered at once."""
-        return self._slots()
+        return self._limits.slots or self._slots()
 
     @property
     def active(self) -> int:
@@ -116,8 +116,8 @@ class Gate:
         return place
 
     def _has_room(self, returns: bool) -> bool:
-        slots = self._slots()
-        return self.active < slots + (max(1, slots // 2) if returns else 0)
+        extra = max(1, self.slots // 2) if returns else 0
+        return self.active < self.slots + extra
 
     def _may_wait(self, caller: Caller, returns: bool, now_s: float) -> bool:
         wait_s = (self.waiting + 1) * self._time.call_s

@@ -1,69 +1,25 @@
-"""What stands around every call: its id, its caller, its log line, and the border for errors.
+"""What stands around every call: who may make it, its time, its log line, the border for errors.
 
 Handlers raise `ServiceError`s. Nothing else of an exception passes this border: neither its
 text nor its trace reaches a caller.
 """
 
 import asyncio
-import math
-import re
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import grpc.aio
-import structlog
-from grpc_status import rpc_status
 
-from ..errors import (
-    EngineUnavailable,
-    InvalidRequest,
-    Overloaded,
-    ReadTooSlowly,
-    ServiceError,
-    Unauthenticated,
-    Violation,
-)
+from ..errors import InvalidRequest, ReadTooSlowly, Violation
 from ..identity import Access, Gate, rule_for
-from .presented import presented_by
-from .status import to_status
+from .call import Call
+from .open_calls import OpenCalls
 from .wire import MalformedMessage, explaining_decoder
 
-__all__ = ["CallBoundary", "CallInfo", "current_call"]
-
-_REQUEST_ID_KEY = "x-request-id"
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_LAST_WORD_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CallInfo:
-    """The call that is being handled.
-
-    Attributes:
-        request_id: the caller's, or a new one.
-        arrived_s: when it arrived, on `time.monotonic`'s clock.
-        deadline_s: until when the caller waits, on the same clock; infinite if it didn't say.
-        identity: who calls; "" for everybody who isn't known.
-    """
-
-    request_id: str
-    arrived_s: float
-    deadline_s: float = math.inf
-    identity: str = ""
-
-
-_CURRENT_CALL: ContextVar[CallInfo] = ContextVar("current_call")
-
-
-def current_call() -> CallInfo:
-    """Returns the call that is being handled."""
-    return _CURRENT_CALL.get()
+__all__ = ["CallBoundary"]
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
@@ -74,12 +30,18 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     Args:
         gate: says who calls, and who may call what.
+        calls: where each call is entered while it is in progress.
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
+        request_limit_bytes: of a request that is one message.
     """
 
-    def __init__(self, gate: Gate, *, stall_limit_s: float) -> None:
+    def __init__(
+        self, gate: Gate, calls: OpenCalls, *, stall_limit_s: float, request_limit_bytes: int
+    ) -> None:
         self._gate = gate
+        self._calls = calls
         self._stall_limit_s = stall_limit_s
+        self._request_limit_bytes = request_limit_bytes
 
     async def intercept_service(
         self,
@@ -91,21 +53,27 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or rule_for(method) is Access.ANYBODY:
             return handler
-        border = _Border(method, self._gate, explaining_decoder(handler.request_deserializer))
-        match handler.request_streaming, handler.response_streaming:
-            case False, False:
-                call = _unary(border, handler.unary_unary)
-            case True, False:
-                call = _uploading(border, handler.stream_unary)
-            case False, True:
-                call = _streaming(border, handler.unary_stream, self._stall_limit_s)
-            case _:
-                call = _conversing(border, handler.stream_stream, self._stall_limit_s)
-        return (
-            grpc.stream_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.stream_unary_rpc_method_handler
-        )(call, response_serializer=handler.response_serializer)
+        reads_stream = handler.request_streaming
+        border = _Border(
+            method,
+            self._gate,
+            self._calls,
+            decode=explaining_decoder(
+                handler.request_deserializer,
+                limit_bytes=None if reads_stream else self._request_limit_bytes,
+            ),
+            reads_stream=reads_stream,
+        )
+        if handler.response_streaming:
+            handle = handler.stream_stream if reads_stream else handler.unary_stream
+            return grpc.stream_stream_rpc_method_handler(
+                _answering_at_length(border, handle, self._stall_limit_s),
+                response_serializer=handler.response_serializer,
+            )
+        handle = handler.stream_unary if reads_stream else handler.unary_unary
+        return grpc.stream_unary_rpc_method_handler(
+            _answering(border, handle), response_serializer=handler.response_serializer
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +82,32 @@ class _Border:
 
     method: str
     gate: Gate
+    calls: OpenCalls
     decode: Callable[[bytes], Any]
+    reads_stream: bool
+
+    @asynccontextmanager
+    async def crossed(self, context: Any) -> AsyncIterator[None]:
+        """Is open while the handler runs. What it raises becomes the call's status."""
+        with Call(self.method, context) as call:
+            try:
+                # Each step of an upload has a limit of its own.
+                async with self.calls.enter(context, is_limited=not self.reads_stream):
+                    call.admit(self.gate)
+                    yield
+            except Exception as error:
+                await call.refuse(error)
 
     async def request(self, context: Any) -> Any:
-        """The one request of a call."""
+        """What the handler takes: the one request of a call, or an iterator over all of them."""
+        if self.reads_stream:
+            return self._requests(context)
         data = await context.read()
         if data is grpc.aio.EOF:
             raise InvalidRequest(Violation("", "is missing: the call ended without a request"))
         return self._whole(data)
 
-    async def requests(self, context: Any) -> AsyncIterator[Any]:
-        """All requests of a call."""
+    async def _requests(self, context: Any) -> AsyncIterator[Any]:
         while (data := await context.read()) is not grpc.aio.EOF:
             yield self._whole(data)
 
@@ -135,152 +118,31 @@ class _Border:
         return request
 
 
-def _unary(border: _Border, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def call(_: object, context: Any) -> Any:
-        with _Call(border.method, context) as running:
-            try:
-                running.admit(border.gate)
-                return await handle(await border.request(context), context)
-            except Exception as error:
-                await running.refuse(error)
-
-    return call
-
-
-def _uploading(
+def _answering(
     border: _Border, handle: Callable[..., Awaitable[Any]]
 ) -> Callable[..., Awaitable[Any]]:
     async def call(_: object, context: Any) -> Any:
-        with _Call(border.method, context) as running:
-            try:
-                running.admit(border.gate)
-                return await handle(border.requests(context), context)
-            except Exception as error:
-                await running.refuse(error)
+        async with border.crossed(context):
+            return await handle(await border.request(context), context)
 
     return call
 
 
-def _streaming(
+def _answering_at_length(
     border: _Border, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
 ) -> Callable[..., Awaitable[None]]:
+    async def write(response: Any, context: Any) -> None:
+        try:
+            async with asyncio.timeout(stall_limit_s):
+                await context.write(response)
+        except TimeoutError:
+            raise ReadTooSlowly(f"nothing of it was taken for {stall_limit_s:g} s") from None
+
     async def call(_: object, context: Any) -> None:
-        with _Call(border.method, context) as running:
-            try:
-                running.admit(border.gate)
-                request = await border.request(context)
-                await _write_all(handle(request, context), context, stall_limit_s)
-            except Exception as error:
-                await running.refuse(error)
+        async with border.crossed(context):
+            responses = handle(await border.request(context), context)
+            async with aclosing(responses):  # type: ignore[type-var]
+                async for response in responses:
+                    await write(response, context)
 
     return call
-
-
-def _conversing(
-    border: _Border, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
-) -> Callable[..., Awaitable[None]]:
-    async def call(_: object, context: Any) -> None:
-        with _Call(border.method, context) as running:
-            try:
-                running.admit(border.gate)
-                requests = border.requests(context)
-                await _write_all(handle(requests, context), context, stall_limit_s)
-            except Exception as error:
-                await running.refuse(error)
-
-    return call
-
-
-async def _write_all(responses: AsyncIterator[Any], context: Any, stall_limit_s: float) -> None:
-    async with aclosing(responses):  # type: ignore[type-var]
-        async for response in responses:
-            try:
-                async with asyncio.timeout(stall_limit_s):
-                    await context.write(response)
-            except TimeoutError:
-                problem = f"nothing of it was taken for {stall_limit_s:g} s"
-                raise ReadTooSlowly(problem) from None
-
-
-class _Call:
-    """One call, from its arrival to its log line."""
-
-    def __init__(self, method: str, context: Any) -> None:
-        self._full_method = method
-        self._method = method.rpartition("/")[2]
-        self._context = context
-        now_s, left_s = time.monotonic(), context.time_remaining()
-        deadline_s = math.inf if left_s is None else now_s + left_s
-        self._info = CallInfo(_request_id(context), now_s, deadline_s)
-        self._code = "OK"
-        self._refusal: dict[str, str] = {}
-
-    def __enter__(self) -> "_Call":
-        _CURRENT_CALL.set(self._info)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
-        return self
-
-    def admit(self, gate: Gate) -> None:
-        """Lets the caller go on, and notes who it is. Raises what `Gate` does."""
-        caller = gate.identify(presented_by(self._context))
-        self._info = replace(self._info, identity=caller.name)
-        _CURRENT_CALL.set(self._info)
-        if caller.name:
-            structlog.contextvars.bind_contextvars(identity=caller.name)
-        gate.check(caller, self._full_method)
-
-    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        # The caller left: a waiting handler gets CancelledError, one that was sending
-        # GeneratorExit or an error of the transport.
-        if exception_type is not None and self._code == "OK":
-            self._code = "CANCELLED"
-        elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
-        structlog.get_logger().info(
-            "call",
-            method=self._method,
-            code=self._code,
-            elapsed_ms=elapsed_ms,
-            **self._refusal,
-        )
-
-    async def refuse(self, error: Exception) -> NoReturn:
-        """Ends the call with the status that belongs to `error`."""
-        if self._context.cancelled() or isinstance(error, grpc.aio.BaseError):
-            raise error
-        status = rpc_status.to_status(to_status(error, self._info.request_id))
-        if status.code is grpc.StatusCode.INTERNAL and not isinstance(error, ServiceError):
-            structlog.get_logger().exception("handler failed", method=self._method)
-        self._code = status.code.name
-        self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
-        if isinstance(error, InvalidRequest):
-            self._refusal["fields"] = ", ".join(v.field for v in error.violations)
-        elif isinstance(error, Unauthenticated):
-            self._refusal["cause"] = error.cause
-            if error.holder:
-                self._refusal["holder"] = error.holder
-        trailers = (*status.trailing_metadata, *self._pushback(error))
-        # grpc.aio has no abort_with_status.
-        # Who takes no audio takes no status either; leaving without one resets the stream.
-        patience_s = _LAST_WORD_S if isinstance(error, ReadTooSlowly) else None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await self._context.abort(status.code, status.details, trailers)
-        raise asyncio.CancelledError
-
-    def _pushback(self, error: Exception) -> tuple[tuple[str, str], ...]:
-        """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
-        if not isinstance(error, (EngineUnavailable, Overloaded)):
-            return ()
-        after_ms = error.retry_after_ms
-        # Who has no time for another try shall know at once, not wait for its deadline.
-        in_time = after_ms and time.monotonic() + after_ms / 1000 < self._info.deadline_s
-        return (("grpc-retry-pushback-ms", str(after_ms if in_time else -1)),)
-
-
-def _request_id(context: Any) -> str:
-    """The caller's `x-request-id` if it is printable ASCII, else a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == _REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex

@@ -27,7 +27,7 @@ from ..synthesis import (
 from ..text import is_language
 from ..voices import Catalog, VoiceDirectory, VoiceUploads
 from . import convert
-from .boundary import current_call
+from .call import current_call
 
 __all__ = ["TextToSpeechServicer"]
 

@@ -3,6 +3,7 @@
 from .admission import AdmissionSettings, QuotaLimits, QuotaSettings
 from .auth import AuthSettings
 from .cache import CacheSettings
+from .connections import ConnectionSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .load import ConfigError, describe_settings, load_settings
 from .settings import Settings
@@ -14,6 +15,7 @@ __all__ = [
     "AuthSettings",
     "CacheSettings",
     "ConfigError",
+    "ConnectionSettings",
     "PiperSettings",
     "QuotaLimits",
     "QuotaSettings",

@@ -11,6 +11,7 @@ from ..ops.logging import LogFormat, LogLevel
 from .admission import AdmissionSettings, QuotaSettings
 from .auth import AuthSettings
 from .cache import CacheSettings
+from .connections import ConnectionSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .tls import TlsSettings
 from .uploads import UploadSettings
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     quotas: QuotaSettings = QuotaSettings()
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     piper: PiperSettings = PiperSettings()
@@ -149,6 +151,11 @@ class Settings(BaseSettings):
                 return self.tone.memory_growth_bytes
             case _:
                 return self.piper.memory_growth_bytes
+
+    @property
+    def request_limit_bytes(self) -> int:
+        """Of a request that is one message: its text in UTF-8, and room for all else."""
+        return 4 * self.max_text_characters + (64 << 10)
 
     def engine_options(self, engine: str) -> dict[str, str]:
         """The options that the worker of this engine is started with."""
