@@ -24,12 +24,14 @@ from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMiscon
 from .listener import bind, check_exposure, make_gate
 from .ops import systemd
 from .ops.metrics import Metrics, serve_metrics
+from .ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
 from .signals import stop_on_signal
 from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
 
 __all__ = ["Server", "serve"]
 
+_TRACE_FLUSH_TIMEOUT_S = 3.0
 _TTS_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].full_name
 
 
@@ -38,6 +40,7 @@ class Server:
 
     Args:
         disk: what was spoken is kept there; None keeps nothing.
+        tracer: begins the spans of calls.
         on_ready: called once, when all engines are ready, with the port that is listened on
             (0 for a unix socket) and a few words about the engines.
     """
@@ -48,10 +51,12 @@ class Server:
         store: VoiceStore,
         disk: DiskTier | None,
         *,
+        tracer: Tracer = NO_TRACER,
         on_ready: Callable[[int, str], None],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._tracer = tracer
         self._on_ready: Callable[[int, str], None] | None = on_ready
         self._began_s = time.monotonic()
         self._port = 0
@@ -65,6 +70,7 @@ class Server:
                     settings.engine_options(engine),
                     log_level=settings.log_level,
                     log_format=settings.log_format,
+                    trace_endpoint=settings.tracing.endpoint,
                 )
                 for engine in settings.engines
             ],
@@ -157,6 +163,7 @@ class Server:
         boundary = CallBoundary(
             make_gate(settings),
             self._calls,
+            self._tracer,
             stall_limit_s=settings.stall_limit_s,
             request_limit_bytes=settings.request_limit_bytes,
         )
@@ -256,7 +263,30 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> 
                 voice=finding.voice_id,
                 problem=finding.problem,
             )
-        await Server(settings, store, _open_cache(settings), on_ready=on_ready).run(stop)
+        if settings.log_text:
+            structlog.get_logger().warning(
+                "the log holds what is spoken, which may be private; see the setting log_text"
+            )
+        tracer = _open_tracer(settings)
+        try:
+            cache = _open_cache(settings)
+            await Server(settings, store, cache, tracer=tracer, on_ready=on_ready).run(stop)
+        finally:
+            await asyncio.to_thread(tracer.close, _TRACE_FLUSH_TIMEOUT_S)
+
+
+def _open_tracer(settings: Settings) -> Tracer:
+    try:
+        tracer = open_tracer(
+            settings.tracing.endpoint,
+            sample_ratio=settings.tracing.sample_ratio,
+            process="front",
+        )
+    except TracingUnavailableError as error:
+        raise ConfigError(str(error)) from error
+    if settings.tracing.endpoint:
+        structlog.get_logger().info("tracing", endpoint=settings.tracing.endpoint)
+    return tracer
 
 
 def _open_cache(settings: Settings) -> DiskTier | None:

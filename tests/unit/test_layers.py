@@ -78,6 +78,7 @@ _FORBIDDEN = [
         ],
     ),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
+    ("tts_service/ops/tracing.py", ["opentelemetry"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),
     (
         "tts_service/text",

@@ -15,6 +15,7 @@ import pytest
         "tts_service.api",
         "tts_service.cache",
         "tts_service.config",
+        "tts_service.doctor",
         "tts_service.engines.base",
         "tts_service.engines.piper",
         "tts_service.errors",

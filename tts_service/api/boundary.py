@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ import grpc.aio
 
 from ..errors import InvalidRequest, ReadTooSlowly, Violation
 from ..identity import Access, Gate, rule_for
+from ..ops.tracing import Tracer
 from .call import Call
 from .open_calls import OpenCalls
 from .wire import MalformedMessage, explaining_decoder
@@ -31,15 +33,23 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     Args:
         gate: says who calls, and who may call what.
         calls: where each call is entered while it is in progress.
+        tracer: begins the span of each call.
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
         request_limit_bytes: of a request that is one message.
     """
 
     def __init__(
-        self, gate: Gate, calls: OpenCalls, *, stall_limit_s: float, request_limit_bytes: int
+        self,
+        gate: Gate,
+        calls: OpenCalls,
+        tracer: Tracer,
+        *,
+        stall_limit_s: float,
+        request_limit_bytes: int,
     ) -> None:
         self._gate = gate
         self._calls = calls
+        self._tracer = tracer
         self._stall_limit_s = stall_limit_s
         self._request_limit_bytes = request_limit_bytes
 
@@ -55,7 +65,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
             return handler
         reads_stream = handler.request_streaming
         border = _Border(
-            method,
+            partial(Call, method, self._tracer),
             self._gate,
             self._calls,
             decode=explaining_decoder(
@@ -80,7 +90,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 class _Border:
     """What the calls of a method pass."""
 
-    method: str
+    begin: Callable[[Any], Call]
     gate: Gate
     calls: OpenCalls
     decode: Callable[[bytes], Any]
@@ -89,7 +99,7 @@ class _Border:
     @asynccontextmanager
     async def crossed(self, context: Any) -> AsyncIterator[None]:
         """Is open while the handler runs. What it raises becomes the call's status."""
-        with Call(self.method, context) as call:
+        with self.begin(context) as call:
             try:
                 # Each step of an upload has a limit of its own.
                 async with self.calls.enter(context, is_limited=not self.reads_stream):

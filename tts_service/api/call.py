@@ -27,6 +27,7 @@ from ..errors import (
     Unauthenticated,
 )
 from ..identity import Gate
+from ..ops.tracing import Tracer
 from .presented import presented_by
 from .status import to_status
 
@@ -35,6 +36,8 @@ __all__ = ["Call", "CallInfo", "current_call"]
 _REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LAST_WORD_S = 1.0
+# gRPC's clock and ours may differ by so much about when a deadline has passed.
+_DEADLINE_SLACK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,12 @@ class Call:
 
     Args:
         method: its full name, such as `/tts.v1.TextToSpeech/Synthesize`.
+        tracer: begins its span.
         context: gRPC's.
     """
 
-    def __init__(self, method: str, context: Any) -> None:
+    def __init__(self, method: str, tracer: Tracer, context: Any) -> None:
+        self._span = tracer.arrived(method, context.invocation_metadata())
         self._full_method = method
         self._method = method.rpartition("/")[2]
         self._context = context
@@ -84,6 +89,8 @@ class Call:
         _CURRENT_CALL.set(self._info)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
+        self._span.__enter__()
+        self._span.note(request_id=self._info.request_id)
         return self
 
     def __exit__(
@@ -92,10 +99,11 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The caller left: a waiting handler gets CancelledError, one that was sending
-        # GeneratorExit or an error of the transport.
+        # The caller left, or its deadline passed: a waiting handler gets CancelledError, one that
+        # was sending GeneratorExit or an error of the transport.
         if kind is not None and self._code == "OK":
-            self._code = "CANCELLED"
+            is_late = self._info.deadline_s - time.monotonic() < _DEADLINE_SLACK_S
+            self._code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
         elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
         structlog.get_logger().info(
             "call",
@@ -104,6 +112,9 @@ class Call:
             elapsed_ms=elapsed_ms,
             **self._refusal,
         )
+        self._span.note(**self._refusal)
+        self._span.finish(grpc.StatusCode[self._code])
+        self._span.__exit__(None, None, None)
 
     def admit(self, gate: Gate) -> None:
         """Lets the caller go on, and notes who it is. Raises what `Gate` does."""

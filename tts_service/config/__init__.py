@@ -8,6 +8,7 @@ from .engines import PiperSettings, ToneSettings, XttsSettings
 from .load import ConfigError, describe_settings, load_settings
 from .settings import Settings
 from .tls import TlsSettings
+from .tracing import TracingSettings
 from .uploads import UploadSettings
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Settings",
     "TlsSettings",
     "ToneSettings",
+    "TracingSettings",
     "UploadSettings",
     "XttsSettings",
     "describe_settings",

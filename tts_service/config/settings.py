@@ -14,6 +14,7 @@ from .cache import CacheSettings
 from .connections import ConnectionSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
 from .tls import TlsSettings
+from .tracing import TracingSettings
 from .uploads import UploadSettings
 
 __all__ = ["ENV_PREFIX", "Settings"]
@@ -96,6 +97,10 @@ class Settings(BaseSettings):
     reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("auto", description="console, json, or auto: by terminal")
+    log_text: bool = Field(
+        False,
+        description="whether the log also holds what is spoken; careful, that may be private",
+    )
     metrics_listen: str = Field(
         "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
     )
@@ -106,6 +111,7 @@ class Settings(BaseSettings):
     connections: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
+    tracing: TracingSettings = TracingSettings()
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
     xtts: XttsSettings = XttsSettings()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
 from ..errors import DeadlinePassed, EngineUnavailable, NotPossible, Overloaded, RenderFailed
+from ..ops.tracing import Span, current_span
 from .loss import LostReason
 from .received_render import BadAudioError, ReceivedRender, RenderStream
 from .segment_job import SegmentJob
@@ -115,22 +116,28 @@ class Connection:
         """
         self._suspects.check(self._engine, job.text)
         self._check_open()
-        call = self._stub.Render(job.to_proto(), metadata=(("x-request-id", request_id),))
-        received = ReceivedRender(
-            aiter(call),
-            characters=len(job.text),
-            sample_rate_hz=self._sample_rate_hz(job),
-            record=self.record,
-        )
         try:
-            with self.record.open_call(), self._translated_errors():
-                yield await received.begin()
-                self._suspects.spoken(job.text)
+            with self._translated_errors(), self._span("Render") as span:
+                span.note(characters=len(job.text), is_ahead=job.look_ahead)
+                metadata = (("x-request-id", request_id), *span.headers)
+                call = self._stub.Render(job.to_proto(), metadata=metadata)
+                received = ReceivedRender(
+                    aiter(call),
+                    characters=len(job.text),
+                    sample_rate_hz=self._sample_rate_hz(job),
+                    record=self.record,
+                )
+                try:
+                    with self.record.open_call():
+                        stream = await received.begin()
+                        span.event("first audio")
+                        yield stream
+                finally:
+                    call.cancel()
+            self._suspects.spoken(job.text)
         except EngineUnavailable:
             self._suspects.lost_worker(job.text)
             raise
-        finally:
-            call.cancel()
 
     async def embed(
         self, samples: NDArray[np.int16], *, sample_rate_hz: int, language: str
@@ -142,9 +149,17 @@ class Connection:
             RenderFailed: the engine failed on this recording.
         """
         self._check_open()
-        with self.record.open_call(), self.record.waits(), self._translated_errors():
+        with (
+            self.record.open_call(),
+            self.record.waits(),
+            self._translated_errors(),
+            self._span("Embed") as span,
+        ):
+            span.note(samples=len(samples))
             response = await self._stub.Embed(
-                _embed_requests(samples, sample_rate_hz, language), timeout=_EMBED_TIMEOUT_S
+                _embed_requests(samples, sample_rate_hz, language),
+                timeout=_EMBED_TIMEOUT_S,
+                metadata=(*_request_id(), *span.headers),
             )
         return response.embedding
 
@@ -167,6 +182,12 @@ class Connection:
             return self._description.clone_sample_rate_hz
         rates_hz = {voice.id: voice.sample_rate_hz for voice in self._description.voices}
         return rates_hz.get(speaker.voice)
+
+    def _span(self, method: str) -> Span:
+        """The span of a call of the worker."""
+        span = current_span().call(f"/engine.v1.Engine/{method}")
+        span.note(engine=self._engine)
+        return span
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -214,6 +235,12 @@ class Connection:
             reason="WORKER_LOST",
             retry_after_ms=1000,
         )
+
+
+def _request_id() -> tuple[tuple[str, str], ...]:
+    """Metadata that says for which request this is, if it is for one."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return (("x-request-id", str(request_id)),) if request_id else ()
 
 
 def _embed_requests(

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from ..admission import Admission, Caller, Place
 from ..errors import NotCached
 from ..fleet import Fleet
+from ..ops.tracing import current_span
 from ..voices import Embeddings, VoiceDirectory
 from .cache_mode import CacheMode, CacheStatus
 from .encoder import ThreadedEncoder
@@ -95,6 +96,7 @@ class Synthesizer:
                     last_audio_s = time.monotonic()
                     if header is not None:
                         header, first_audio_s = None, last_audio_s
+                        current_span().event("first audio")
         finally:
             source.close()
         if header is not None:
@@ -117,7 +119,8 @@ class Synthesizer:
         keys = segment_keys(utterance)
         known: Set[str] = frozenset()
         if mode.looks:
-            found, known = await self._cache.find(key, keys)
+            with current_span().child("look-up"):
+                found, known = await self._cache.find(key, keys)
             if found is not None:
                 self._cache.count("disk")
                 return KeptSource(found)
@@ -150,6 +153,7 @@ class Synthesizer:
         if flight is None:
             return None
         self._cache.count("joined")
+        current_span().link(flight.origin)
         return FlightSource(flight, CacheStatus.JOINED)
 
     def _start(
