@@ -16,7 +16,9 @@ except ImportError:
 from .commands.cache import cache
 from .commands.doctor import doctor
 from .commands.failure import EXIT_FAILURE, EXIT_USAGE, fail
+from .commands.health import health
 from .commands.places import places, read_settings
+from .commands.tokens import tokens
 
 __all__ = ["main"]
 
@@ -63,14 +65,17 @@ def serve(config_file: Path | None, **flags: Any) -> None:
 
     \b
     Every setting can be given in three ways, the first that is found wins:
-      flag         --listen 0.0.0.0:50051
-      environment  TTS_LISTEN=0.0.0.0:50051, TTS_PIPER__VOICES_DIR=/srv/voices
-      file         listen = "0.0.0.0:50051"   (TOML, named by --config or TTS_CONFIG)
+      flag         --listen 127.0.0.1:50061
+      environment  TTS_LISTEN=127.0.0.1:50061, TTS_PIPER__VOICES_DIR=/srv/voices
+      file         listen = "127.0.0.1:50061"   (TOML, named by --config or TTS_CONFIG)
 
     `tts-service settings` lists them all.
     """
     # gRPC's own lines tell an operator nothing that ours don't.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from .signals import exit_on_signal
+
+    exit_on_signal()
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
     from .ops.logging import configure_logging, log_failure
@@ -101,6 +106,8 @@ def settings() -> None:
 
 
 main.add_command(cache)
+main.add_command(tokens)
+main.add_command(health)
 main.add_command(doctor)
 
 

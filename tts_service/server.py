@@ -1,7 +1,6 @@
 """The front: wires its parts, starts and stops them in order."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,29 +15,24 @@ from grpc_reflection.v1alpha import reflection
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from voice_store import VoiceStore, VoiceStoreError
 
-from .api import CallBoundary, TextToSpeechServicer
+from .admission import Admission, Quotas
+from .api import CallBoundary, OpenCalls, TextToSpeechServicer, server_options
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
-from .fleet import EngineState, Fleet, WorkerCommand, WorkerMisconfiguredError
+from .drain import drain
+from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMisconfiguredError
+from .listener import bind, check_exposure, make_gate
+from .ops import systemd
 from .ops.metrics import Metrics, serve_metrics
 from .ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
+from .signals import stop_on_signal
 from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
 
 __all__ = ["Server", "serve"]
 
-_TTS_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].full_name
-
-_SERVER_OPTIONS = (
-    # Two servers on one port would share its callers without a word.
-    ("grpc.so_reuseport", 0),
-    # By default a client that pings more often than every five minutes is sent away, and a
-    # client has to ping to notice a dead connection in the midst of a stream.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-)
-_KEEPALIVE_MS = 60_000
-_PEER_TIMEOUT_S = 300.0
 _TRACE_FLUSH_TIMEOUT_S = 3.0
+_TTS_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].full_name
 
 
 class Server:
@@ -68,6 +62,7 @@ class Server:
         self._port = 0
         self._stopping = False
         self._health = health_aio.HealthServicer()
+        self._calls = OpenCalls(limit_s=settings.connections.call_limit_s)
         self._fleet = Fleet(
             [
                 WorkerCommand(
@@ -79,8 +74,7 @@ class Server:
                 )
                 for engine in settings.engines
             ],
-            start_timeout_s=settings.worker_start_timeout_s,
-            health_interval_s=settings.worker_health_interval_s,
+            {engine: _worker_limits(settings, engine) for engine in settings.engines},
             on_change=self._on_change,
         )
         self._metrics = Metrics()
@@ -95,6 +89,12 @@ class Server:
             self._metrics,
         )
         self._directory = VoiceDirectory(self._fleet, store)
+        self._admission = Admission(
+            settings.engines,
+            settings.admission,
+            Quotas(settings.quotas),
+            slots=self._fleet.calls_at_once,
+        )
         self._embeddings = Embeddings(store, self._fleet, engine_wait_s=settings.engine_wait_s)
         self._uploads = VoiceUploads(
             store,
@@ -111,6 +111,7 @@ class Server:
             self._directory,
             self._embeddings,
             self._cache,
+            self._admission,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
@@ -133,14 +134,21 @@ class Server:
             await asyncio.wait([workers, stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping = True
-            await self._health.enter_graceful_shutdown()
-            await server.stop(self._settings.shutdown_grace_s)
-            tasks |= self._background
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            systemd.notify("STOPPING=1")
+            # Nobody sends calls here yet, or there is nothing to serve them with.
+            is_in_use = stop.is_set() and self._on_ready is None
+            await drain(
+                server,
+                self._health,
+                self._calls,
+                delay_s=self._settings.connections.drain_delay_s if is_in_use else 0.0,
+                grace_s=self._settings.shutdown_grace_s,
+            )
             await self._synthesizer.close()
+            # What was complete is kept before the workers are waited for.
+            await _end({cache})
             await self._cache.close()
+            await _end(tasks | self._background)
             stop_metrics()
         if self._fatal.done():
             self._fatal.result()
@@ -150,15 +158,27 @@ class Server:
             )
 
     def _listen(self) -> grpc.aio.Server:
+        settings = self._settings
+        check_exposure(settings)
+        boundary = CallBoundary(
+            make_gate(settings),
+            self._calls,
+            self._tracer,
+            stall_limit_s=settings.stall_limit_s,
+            request_limit_bytes=settings.request_limit_bytes,
+        )
         server = grpc.aio.server(
-            interceptors=[
-                CallBoundary(stall_limit_s=self._settings.stall_limit_s, tracer=self._tracer)
-            ],
-            options=(*_SERVER_OPTIONS, *_keepalive(self._settings.stall_limit_s)),
+            interceptors=[boundary],
+            options=server_options(settings.connections, stall_limit_s=settings.stall_limit_s),
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
             TextToSpeechServicer(
-                self._settings, self._fleet, self._directory, self._synthesizer, self._uploads
+                self._settings,
+                self._fleet,
+                self._directory,
+                self._synthesizer,
+                self._uploads,
+                self._admission,
             ),
             server,
         )
@@ -166,13 +186,7 @@ class Server:
         if self._settings.reflection:
             names = (_TTS_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        try:
-            self._port = server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"can't listen on {self._settings.listen}: the address is in use or not this "
-                "machine's; choose another with --listen"
-            ) from error
+        self._port = bind(server, self._settings)
         return server
 
     def _serve_metrics(self) -> Callable[[], None]:
@@ -200,8 +214,11 @@ class Server:
             return
         self._directory.refresh()
         response = health_pb2.HealthCheckResponse
-        status = response.SERVING if self._fleet.speaking else response.NOT_SERVING
-        for service in ("", _TTS_SERVICE):
+        serving = dict.fromkeys(("", _TTS_SERVICE), self._fleet.speaking)
+        for engine in self._fleet.engines:
+            serving[f"{_TTS_SERVICE}/{engine.engine}"] = engine.state is EngineState.READY
+        for service, is_serving in serving.items():
+            status = response.SERVING if is_serving else response.NOT_SERVING
             await self._health.set(service, status)
         if self._fleet.ready and self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
@@ -211,6 +228,7 @@ class Server:
                     ConfigError(f"default_voice: no engine has a voice {default_voice!r}")
                 )
                 return
+            systemd.notify("READY=1")
             on_ready(self._port, self._summary())
         self._embed_missing()
 
@@ -233,15 +251,7 @@ class Server:
 
 async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> None:
     """Serves until SIGTERM or SIGINT. See `Server`."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def on_signal(number: signal.Signals) -> None:
-        structlog.get_logger().info("stopping", signal=number.name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    stop = stop_on_signal()
     try:
         store = VoiceStore.open(settings.data_dir / "voices")
     except (OSError, VoiceStoreError) as error:
@@ -292,14 +302,19 @@ def _open_cache(settings: Settings) -> DiskTier | None:
         return None
 
 
-def _keepalive(stall_limit_s: float) -> tuple[tuple[str, int], ...]:
-    """Options that notice connections whose other end is gone.
-
-    gRPC gives the kernel the timeout as TCP_USER_TIMEOUT, too (gRFC A18), and Linux then also ends
-    a connection whose reader is slow, though it does read. Who is too slow is for `stall_limit_s`
-    to say, with a status, so the timeout is far longer.
-    """
-    return (
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", round((stall_limit_s + _PEER_TIMEOUT_S) * 1000)),
+def _worker_limits(settings: Settings, engine: str) -> WorkerLimits:
+    return WorkerLimits(
+        start_timeout_s=settings.worker_start_timeout_s,
+        health_interval_s=settings.worker_health_interval_s,
+        progress_timeout_s=settings.worker_progress_timeout_s,
+        drain_s=settings.worker_drain_s,
+        memory_growth_bytes=settings.memory_growth_bytes(engine),
+        failure_limit=settings.worker_failure_limit,
+        retry_s=settings.worker_retry_s,
     )
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,6 +11,7 @@ from audio_codec import FORMATS
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 
 from .. import __version__
+from ..admission import Admission, Caller
 from ..config import Settings
 from ..errors import InvalidRequest, Violation
 from ..fleet import Fleet
@@ -27,7 +28,7 @@ from ..synthesis import (
 from ..text import is_language
 from ..voices import Catalog, VoiceDirectory, VoiceUploads
 from . import convert
-from .boundary import current_call
+from .call import current_call
 
 __all__ = ["TextToSpeechServicer"]
 
@@ -48,12 +49,14 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         directory: VoiceDirectory,
         synthesizer: Synthesizer,
         uploads: VoiceUploads,
+        admission: Admission,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
         self._directory = directory
         self._synthesizer = synthesizer
         self._uploads = uploads
+        self._admission = admission
 
     async def Synthesize(
         self, request: tts_pb2.SynthesizeRequest, context: _Context
@@ -76,9 +79,8 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         )
         if self._settings.log_text:
             structlog.get_logger().info("text", text=asked.text)
-        call = current_call()
         events = self._synthesizer.synthesize(
-            utterance, mode, request_id=call.request_id, arrived_s=call.arrived_s
+            utterance, mode, _caller(), arrived_s=current_call().arrived_s
         )
         async with aclosing(events):
             async for event in events:
@@ -125,6 +127,7 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self, requests: AsyncIterator[tts_pb2.UploadVoiceRequest], context: _Context
     ) -> tts_pb2.UploadVoiceResponse:
         """See the contract."""
+        self._admission.take_upload(_caller())
         # An upload is answered with its embedding, for which the engines have to be known.
         await self._fleet.wait_until_described(self._settings.engine_wait_s)
         voice, already = await self._uploads.upload(convert.upload_parts(requests))
@@ -180,6 +183,11 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
             return self._settings.default_voice
         description = self._fleet.engines[0].description
         return description.voices[0].id if description and description.voices else ""
+
+
+def _caller() -> Caller:
+    call = current_call()
+    return Caller(call.identity, call.request_id, call.deadline_s)
 
 
 def _bind(**facts: str | int | float) -> None:

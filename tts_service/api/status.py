@@ -15,14 +15,19 @@ from voice_store import (
 )
 
 from ..errors import (
+    CallTooLong,
     DeadlinePassed,
     EngineUnavailable,
     InvalidRequest,
     NotCached,
     NotPossible,
     Overloaded,
+    PermissionDenied,
     RenderFailed,
     ServiceError,
+    ShuttingDown,
+    Unauthenticated,
+    UploadStalled,
     VoiceNotFound,
 )
 
@@ -33,10 +38,14 @@ DOMAIN = "tts.v1"
 # Of errors that say no more than their reason and their text.
 _PLAIN_CODES: Mapping[type[ServiceError], int] = MappingProxyType(
     {
+        CallTooLong: code_pb2.DEADLINE_EXCEEDED,
         DeadlinePassed: code_pb2.DEADLINE_EXCEEDED,
         NotCached: code_pb2.NOT_FOUND,
         NotPossible: code_pb2.FAILED_PRECONDITION,
+        PermissionDenied: code_pb2.PERMISSION_DENIED,
         RenderFailed: code_pb2.INTERNAL,
+        Unauthenticated: code_pb2.UNAUTHENTICATED,
+        UploadStalled: code_pb2.DEADLINE_EXCEEDED,
     }
 )
 
@@ -86,6 +95,9 @@ def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:
         case EngineUnavailable():
             hints = [] if error.retry_after_ms is None else [_retry_info(error.retry_after_ms)]
             return code_pb2.UNAVAILABLE, error.reason, text, hints
+        case ShuttingDown():
+            detail = _retry_info(error.retry_after_ms)
+            return code_pb2.UNAVAILABLE, error.reason, text, [detail]
         case ServiceError() if type(error) in _PLAIN_CODES:
             return _PLAIN_CODES[type(error)], error.reason, text, []
         case _:

@@ -8,11 +8,13 @@ further ahead than a bound.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..admission import Place
 from ..errors import EngineUnavailable, Overloaded
 from ..fleet import Connection, Fleet, SegmentJob, Speaker
 from ..voices import Embeddings
@@ -51,6 +53,7 @@ async def render_utterance(
     fleet: Fleet,
     embeddings: Embeddings,
     memo: SegmentMemo,
+    place: Place,
     *,
     request_id: str,
     engine_wait_s: float,
@@ -61,12 +64,16 @@ async def render_utterance(
     Closing the generator stops the render in the worker.
 
     Args:
+        place: at the engine; is closed when all is rendered, and left idle while so much is ahead
+            that the engine isn't needed.
         engine_wait_s: how long to wait for an engine that is starting.
 
     Raises:
         EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
     """
-    rendering = _Rendering(utterance, fleet, embeddings, memo, request_id, engine_wait_s, ahead_ms)
+    rendering = _Rendering(
+        utterance, fleet, embeddings, memo, place, request_id, engine_wait_s, ahead_ms
+    )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
         while (item := await rendering.queue.get()) is not None:
@@ -90,6 +97,7 @@ class _Rendering:
         fleet: Fleet,
         embeddings: Embeddings,
         memo: SegmentMemo,
+        place: Place,
         request_id: str,
         engine_wait_s: float,
         ahead_ms: int,
@@ -101,6 +109,7 @@ class _Rendering:
         self._fleet = fleet
         self._embeddings = embeddings
         self._memo = memo
+        self._place = place
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
         self._speakers: tuple[Speaker, ...] = ()
@@ -121,6 +130,7 @@ class _Rendering:
                 pause = np.zeros(speech.sample_rate_hz * segment.pause_ms // 1000, dtype=np.float32)
                 end = segment.end_character
                 await self._put(pause, speech.sample_rate_hz, (end, end), None)
+            self._place.close(is_whole=True)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
         await self.queue.put(last)
@@ -218,6 +228,7 @@ class _Rendering:
             run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS
             end = start + rate_hz * run_ms // 1000
             self._run_count += 1
-            await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
+            with self._place.idle() if self.queue.full() else nullcontext():
+                await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
             start = end
         self._heard_until_s = max(self._heard_until_s, time.monotonic()) + len(samples) / rate_hz
