@@ -28,7 +28,7 @@ from ..errors import (
     Unauthenticated,
     Violation,
 )
-from ..identity import Access, Gate, rule_for
+from ..identity import Access, Gate, Presented, rule_for
 from .presented import presented_by
 from .status import to_status
 from .wire import MalformedMessage, explaining_decoder
@@ -218,7 +218,8 @@ class _Call:
 
     def admit(self, gate: Gate) -> None:
         """Lets the caller go on, and notes who it is. Raises what `Gate` does."""
-        caller = gate.identify(presented_by(self._context))
+        presented = Presented() if gate.is_open else presented_by(self._context)
+        caller = gate.identify(presented)
         self._info = replace(self._info, identity=caller.name)
         _CURRENT_CALL.set(self._info)
         if caller.name:
