@@ -76,16 +76,6 @@ def test_all_is_well_beside_a_server(tone_server: ServerProcess, tmp_path: Path)
         assert tone_server.process.poll() is None
 
 
-def test_a_line_each_for_people(tmp_path: Path) -> None:
-    process = _run(tmp_path / "new", "--no-speech", TTS_ENGINES="tone")
-    lines = process.stdout.splitlines()
-    assert process.returncode == 0, process.stdout
-    assert not (tmp_path / "new").exists()
-    assert all(line.split()[0] in ("ok", "warn") for line in lines)
-    for words in ("127.0.0.1:0 is free", "10 encodings", "its packages can be imported", "grpcio"):
-        assert any(words in line for line in lines), words
-
-
 def test_what_is_broken_is_named(tmp_path: Path) -> None:
     """A port that something else has, few open files, a broken cache, a broken voice store, a
     voice that lost its end and one that lost its description."""
@@ -162,14 +152,20 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert _states(findings, "workers can't have theirs") == ["fail"]
 
 
-def test_a_folder_of_voices_that_is_missing_is_named(tmp_path: Path) -> None:
-    """Also in words, by the private server that can't start with it."""
+def test_a_line_each_for_people(tmp_path: Path) -> None:
+    """All is well but a folder of voices, without which the private server can't start."""
     voices = str(tmp_path / "nowhere")
-    process = _run(tmp_path / "data", TTS_ENGINES="piper", TTS_PIPER__VOICES_DIR=voices)
+    process = _run(tmp_path / "new", TTS_ENGINES="piper", TTS_PIPER__VOICES_DIR=voices)
     assert process.returncode == 1
-    wrong = [line for line in process.stdout.splitlines() if line.startswith("fail")]
-    assert any(f"{voices} is not a folder" in line for line in wrong)
-    assert any("the server does not start" in line for line in wrong)
+    assert not (tmp_path / "new").exists()
+    lines = process.stdout.splitlines()
+    assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail"}
+    for words in ("127.0.0.1:0 is free", "10 encodings", "its packages can be imported", "grpcio"):
+        assert any(words in line for line in lines if line.startswith("ok")), words
+    wrong = [line for line in lines if line.startswith("fail")]
+    assert len(wrong) == 2
+    assert f"voices_dir: {voices} is not a folder" in wrong[0]
+    assert "the server does not start" in wrong[1]
     assert voices in process.stderr
 
 

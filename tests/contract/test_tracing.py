@@ -10,7 +10,9 @@ import grpc
 import pytest
 
 from protos.tts.v1 import tts_pb2
+from tests.audio_files import AudioFileKind, audio_file
 from tests.collector import Collector, SeenSpan, running_collector
+from tests.human_speech import SAMPLE_RATE_HZ, SENTENCES, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
 
@@ -192,6 +194,31 @@ def test_who_joins_is_linked_to_who_came_first(server: ServerProcess, collector:
     spans = collector.wait(second.trace_id, lambda spans: any(s.name == _METHOD for s in spans))
     assert _one(spans, _METHOD).linked_traces == (first.trace_id,)
     assert not any(span.name == _RENDER for span in spans)
+
+
+def test_an_upload_goes_to_the_worker_for_its_embedding(
+    server: ServerProcess, collector: Collector
+) -> None:
+    caller = Caller()
+    recording = audio_file(AudioFileKind.WAV, speech(SENTENCES[:1]).samples, SAMPLE_RATE_HZ)
+    requests = [
+        tts_pb2.UploadVoiceRequest(
+            metadata=tts_pb2.VoiceMetadata(display_name="Zanzibar", language="en-US")
+        ),
+        tts_pb2.UploadVoiceRequest(recording=tts_pb2.Recording()),
+        tts_pb2.UploadVoiceRequest(data=recording),
+    ]
+    with server.stub() as stub:
+        stub.UploadVoice(iter(requests), metadata=caller.metadata)
+    spans = collector.wait(caller.trace_id, lambda spans: len(spans) == 3)
+    front = _one(spans, "tts.v1.TextToSpeech/UploadVoice")
+    asked = _one(spans, "engine.v1.Engine/Embed", "client")
+    done = _one(spans, "engine.v1.Engine/Embed", "server")
+    assert front.parent_id == caller.span_id
+    assert asked.parent_id == front.span_id
+    assert done.parent_id == asked.span_id
+    assert done.attributes["tts.samples"] == asked.attributes["tts.samples"] > 0
+    assert not any(span.is_error for span in spans)
 
 
 def test_a_caller_decides_for_its_trace(server: ServerProcess, collector: Collector) -> None:

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         )
     except OptionError as error:
-        structlog.get_logger().error("the engine can't be used so", problem=str(error))
+        structlog.get_logger().error("the engine's settings can't be used", problem=str(error))
         return EXIT_USAGE
     finally:
         tracer.close(_FLUSH_TIMEOUT_S)

@@ -5,7 +5,7 @@ queue, and is dropped when that is full: no call ever waits for a collector. The
 that the SDK knows (`OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, …) hold.
 
 opentelemetry-instrumentation-grpc would make spans of the calls, too. It does not see that a caller
-left a stream, counts health checks, and puts the text of exceptions into spans.
+left a stream, and it writes the words of exceptions and refusals into spans.
 """
 
 import asyncio
