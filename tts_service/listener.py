@@ -101,6 +101,12 @@ def bind(server: grpc.aio.Server, settings: Settings) -> int:
             f"can't listen on {settings.listen}: the address is in use or not this "
             "machine's; choose another with --listen"
         ) from error
+    structlog.get_logger().info(
+        "listening",
+        tls=certificate is not None,
+        tokens=settings.auth.tokens_file is not None,
+        client_certificates=settings.tls.client_ca_file is not None,
+    )
     return port
 
 

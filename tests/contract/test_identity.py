@@ -324,7 +324,7 @@ def test_the_log_of_a_whole_session_tells_no_secret(
     """Runs last in this file: the server has answered all calls above, good and bad."""
     recording = tmp_path / "recording-of-somebody.wav"
     recording.write_bytes(b"RIFF no audio at all " * 100)
-    for text in tokens.texts.values():
+    for name in ("speaker", "keeper", "chief", "late", "gone"):
         for call in (
             lambda client: client.synthesize(_TELLING).read(),
             lambda client: client.synthesize(_TELLING, voice="nobody").read(),
@@ -332,10 +332,11 @@ def test_the_log_of_a_whole_session_tells_no_secret(
             lambda client: client.delete_voice("nobody"),
             lambda client: list(client.voices()),
         ):
-            with Client(server.address, token=text) as client, suppress(TtsError):
+            token = tokens.texts[name]
+            with Client(server.address, token=token) as client, suppress(TtsError):
                 call(client)
     log = server.log
-    assert log.count('"event": "call"') > 200
+    assert log.count('"event": "call"') > 150
     # A refused recording's style and the like are none of these.
     for secret in (_TELLING, "It is I", str(recording), recording.name, str(tokens.file.path)):
         assert secret not in log, secret

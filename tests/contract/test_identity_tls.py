@@ -292,7 +292,7 @@ def test_many_connections_while_the_certificate_changes(
                 return speak(stub, text="Always the same", encoding="PCM_S16LE").data == expected
 
         with ThreadPoolExecutor(8) as pool:
-            answers = [pool.submit(ask, n) for n in range(80)]
+            answers = [pool.submit(ask, n) for n in range(40)]
             turn = 0
             while not all(answer.done() for answer in answers):
                 pair.become((other, first)[turn % 2])

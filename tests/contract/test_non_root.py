@@ -22,11 +22,21 @@ from tests.speech import speak
 
 _ROOT = Path(__file__).parents[2]
 _UID = 10001
+
+
+def _installed_root() -> str:
+    """Where the environment finds the packages by itself, as a sandbox does."""
+    code = "import audio_codec; print(audio_codec.__path__[0])"
+    command = [sys.executable, "-I", "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return str(Path(process.stdout.strip()).parent)
+
+
 # Everything that a server needs to see: what a base image and a virtual environment have.
 _SEEN = [
     *("/usr", "/etc"),
     *(path for path in ("/bin", "/lib", "/lib64", "/sbin") if not Path(path).is_symlink()),
-    *sorted({sys.base_prefix, sys.prefix, str(_ROOT)}),
+    *sorted({sys.base_prefix, sys.prefix, str(_ROOT), _installed_root()}),
 ]
 _ENTER = r"""
 set -eu

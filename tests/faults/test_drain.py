@@ -24,7 +24,7 @@ from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
-from tts_client import Client, TtsError, Unavailable
+from tts_client import Cancelled, Client, TtsError, Unavailable
 from voice_store import check_store
 
 _LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
@@ -94,7 +94,8 @@ def _drain_under_load(server: ServerProcess, texts: list[str], rounds: int) -> l
         caller.join(60)
     assert server.process.wait(20) == 0
     for caller in callers:
-        assert isinstance(caller.ending, Unavailable), caller.ending
+        # Cancelled: https://github.com/grpc/grpc/issues/41785
+        assert isinstance(caller.ending, (Unavailable, Cancelled)), caller.ending
         assert caller.heard_count == 0, "a stream that had begun was cut"
     # All were in the midst of a call, but for those who were just between two.
     finished = [len(c.whole) > count for c, count in zip(callers, before, strict=True)]

@@ -32,6 +32,7 @@ from tts_service.identity import (
     TokenTable,
     UnusableFileError,
     rule_for,
+    token_file,
 )
 
 _NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -160,14 +161,18 @@ def test_owner_and_mode_stay(tmp_path: Path) -> None:
     )
 
 
-def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_a_change_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = TokenFile(tmp_path / "tokens.jsonl")
     file.change(lambda _: [_record(Token.make())])
     before = file.path.read_bytes()
     with pytest.raises(ZeroDivisionError):
         file.change(lambda _: [_record(Token.make()) for _ in range(1 // 0)])
-    with pytest.raises(UnusableFileError, match="would be longer"):
-        file.change(lambda _: (_record(Token.make()) for _ in range(6_000)))
+    with monkeypatch.context() as patch:
+        patch.setattr(token_file, "MAX_BYTES", 5_000)
+        with pytest.raises(UnusableFileError, match="would be longer"):
+            file.change(lambda _: (_record(Token.make()) for _ in range(50)))
     # The disk is full before the new file is whole.
     code = (
         "import resource, sys; from pathlib import Path\n"

@@ -26,7 +26,7 @@ from ..errors import (
     ShuttingDown,
     Unauthenticated,
 )
-from ..identity import Gate
+from ..identity import Gate, Presented
 from ..ops.tracing import Tracer
 from .presented import presented_by
 from .status import to_status
@@ -118,7 +118,8 @@ class Call:
 
     def admit(self, gate: Gate) -> None:
         """Lets the caller go on, and notes who it is. Raises what `Gate` does."""
-        caller = gate.identify(presented_by(self._context))
+        presented = Presented() if gate.is_open else presented_by(self._context)
+        caller = gate.identify(presented)
         self._info = replace(self._info, identity=caller.name)
         _CURRENT_CALL.set(self._info)
         if caller.name:

@@ -20,6 +20,7 @@ class OpenCalls:
     def __init__(self, *, limit_s: float) -> None:
         self._limit_s = limit_s
         self._count = 0
+        self._arrived_count = 0
         self._scopes: set[asyncio.Timeout] = set()
         self._is_over = False
         self._none = asyncio.Event()
@@ -29,6 +30,11 @@ class OpenCalls:
     def count(self) -> int:
         """How many there are."""
         return self._count
+
+    @property
+    def arrived_count(self) -> int:
+        """How many there have been."""
+        return self._arrived_count
 
     @asynccontextmanager
     async def enter(self, context: Any, *, is_limited: bool = True) -> AsyncIterator[None]:
@@ -44,6 +50,7 @@ class OpenCalls:
             ShuttingDown: `end_all` was called; likewise.
         """
         self._count += 1
+        self._arrived_count += 1
         self._none.clear()
         context.add_done_callback(self._left)
         scope = asyncio.timeout(self._limit_s if is_limited else None)

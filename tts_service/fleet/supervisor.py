@@ -93,8 +93,8 @@ class Supervisor:
                 reason = await self._run_worker()
             except WorkerMisconfiguredError:
                 raise
-            except Exception:  # no room, no processes left: the other engines go on
-                self._log.exception("worker could not be started")
+            except Exception:  # the other engines go on
+                self._log.exception("worker was lost for a reason of the front's")
                 self._breaker.failed()
                 reason = LostReason.START
             self._on_lost(self.engine, reason)
@@ -106,7 +106,6 @@ class Supervisor:
                 failures=self._breaker.failures,
                 in_s=round(backoff_s, 2),
             )
-            await self._change(self._state_without_worker(), None)
             await asyncio.sleep(backoff_s)
             self.restarts += 1
 
@@ -144,7 +143,13 @@ class Supervisor:
 
     async def _run_worker(self) -> LostReason:
         """One life of a worker. Returns why it ended."""
-        process = await WorkerProcess.start(self._command)
+        try:
+            process = await WorkerProcess.start(self._command)
+        except OSError:  # no room, no processes left
+            self._log.exception("worker could not be started")
+            self._breaker.failed()
+            await self._change(self._state_without_worker(), None)
+            return LostReason.START
         self.pid = process.pid
         grace_s = _STOP_GRACE_S
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 
 from tts_client.channel import RetryPolicy
-from tts_client.errors import Cancelled, Unavailable
+from tts_client.errors import Unavailable
 from tts_client.status import to_tts_error
 
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -45,14 +45,11 @@ class Attempts:
         """
         self._failed_count += 1
         failure = to_tts_error(error)
-        if self._failed_count >= self._policy.max_attempts:
-            return None
-        # A server that was told to stop may say CANCELLED, see `RetryPolicy.service_config`.
-        if not isinstance(failure, (Cancelled, Unavailable)):
+        if not isinstance(failure, Unavailable) or self._failed_count >= self._policy.max_attempts:
             return None
         pushback = _pushback(error)
         if pushback is None:
-            wait_s = max(self._backoff_s(), getattr(failure, "retry_after_s", None) or 0.0)
+            wait_s = max(self._backoff_s(), failure.retry_after_s or 0.0)
         elif pushback.isdecimal():
             wait_s = int(pushback) / 1000
         else:

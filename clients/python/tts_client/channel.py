@@ -13,8 +13,7 @@ class RetryPolicy:
     """When a call is tried again, by gRPC itself (gRFC A6), or by the client for an upload.
 
     UNAVAILABLE and RESOURCE_EXHAUSTED are retried, an upload after UNAVAILABLE alone, and only
-    while nothing has been received: from the header on a text is never spoken twice. So is a call
-    that a server's end cut off before it was looked at, which gRPC calls CANCELLED. Waits grow
+    while nothing has been received: from the header on a text is never spoken twice. Waits grow
     from `initial_backoff_ms` by `backoff_multiplier` up to `max_backoff_ms`, with jitter. A server
     that sends `grpc-retry-pushback-ms` sets the wait itself, or forbids the retry. The deadline of
     the call covers all attempts.
@@ -48,9 +47,7 @@ class RetryPolicy:
                 "initialBackoff": f"{self.initial_backoff_ms / 1000:.3f}s",
                 "maxBackoff": f"{self.max_backoff_ms / 1000:.3f}s",
                 "backoffMultiplier": self.backoff_multiplier,
-                # CANCELLED is what gRPC's servers in C say to a call that they had not handed over
-                # yet when they were told to stop (grpc/grpc#41785). Who cancels is not retried.
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             }
         return json.dumps({"methodConfig": [every, upload]})
 
