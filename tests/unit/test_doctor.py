@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trustme
 from numpy.typing import NDArray
 
 from tests.human_speech import SAMPLE_RATE_HZ, noise, sentence
+from tests.identity import Authority
 from tts_service.doctor import Finding, look_at_certificates, look_at_secret_file
 from tts_service.doctor.listening import listen, oddities
 
@@ -57,43 +57,31 @@ def _days(number: float) -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=number)
 
 
-class _Files:
-    """What `trustme` makes, as files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.authority = trustme.CA()
-        self.authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-        self.authority_file = folder / "ca.pem"
-
-    def issue(self, name: str, first_day: float, last_day: float) -> tuple[Path, Path]:
-        """Returns a certificate and its key."""
-        made = self.authority.issue_cert(
-            "localhost", not_before=_days(first_day), not_after=_days(last_day)
-        )
-        certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        for number, blob in enumerate(made.cert_chain_pems):
-            blob.write_to_path(str(certificate), append=number > 0)
-        made.private_key_pem.write_to_path(str(key))
-        key.chmod(0o600)
-        return certificate, key
-
-
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> _Files:
-    return _Files(tmp_path_factory.mktemp("certificates"))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+def _issued(
+    authority: Authority, file: str, first_day: float = -1, last_day: float = 90
+) -> tuple[Path, Path]:
+    pair = authority.issue(
+        file, "localhost", not_before=_days(first_day), not_after=_days(last_day)
+    )
+    pair.key.chmod(0o600)
+    return pair.certificate, pair.key
 
 
 def _told(findings: Iterable[Finding]) -> list[tuple[str, str]]:
     return [(finding.state.value, finding.found) for finding in findings]
 
 
-def test_good_certificates_are_good(files: _Files) -> None:
-    certificate, key = files.issue("good", -1, 90.5)
-    own, authority = _told(look_at_certificates(certificate, key, files.authority_file))
+def test_good_certificates_are_good(authority: Authority) -> None:
+    certificate, key = _issued(authority, "good", last_day=90.5)
+    own, its_authority = _told(look_at_certificates(certificate, key, authority.path))
     assert own == ("ok", f"{certificate} for localhost: good for 90 days")
-    assert authority[0] == "ok"
-    assert str(files.authority_file) in authority[1]
+    assert its_authority[0] == "ok"
+    assert str(authority.path) in its_authority[1]
 
 
 @pytest.mark.parametrize(
@@ -105,17 +93,17 @@ def test_good_certificates_are_good(files: _Files) -> None:
     ],
 )
 def test_certificates_have_their_time(
-    files: _Files, first_day: float, last_day: float, state: str, words: str
+    authority: Authority, first_day: float, last_day: float, state: str, words: str
 ) -> None:
-    certificate, key = files.issue("timed", first_day, last_day)
+    certificate, key = _issued(authority, "timed", first_day, last_day)
     ((told, found),) = _told(look_at_certificates(certificate, key))
     assert told == state
     assert words in found
 
 
-def test_certificates_that_cant_be_used_are_named(files: _Files, tmp_path: Path) -> None:
-    certificate, key = files.issue("one", -1, 90)
-    _, other_key = files.issue("two", -1, 90)
+def test_certificates_that_cant_be_used_are_named(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = _issued(authority, "one")
+    _, other_key = _issued(authority, "two")
     nothing, rubbish = tmp_path / "nothing.pem", tmp_path / "rubbish.pem"
     rubbish.write_text("no certificate")
     for certificate_file, key_file, words in (
@@ -137,8 +125,8 @@ def test_certificates_that_cant_be_used_are_named(files: _Files, tmp_path: Path)
         assert words in found
 
 
-def test_a_key_that_anybody_can_read_is_named(files: _Files) -> None:
-    certificate, key = files.issue("open", -1, 90)
+def test_a_key_that_anybody_can_read_is_named(authority: Authority) -> None:
+    certificate, key = _issued(authority, "open")
     key.chmod(0o644)
     states = _told(look_at_certificates(certificate, key))
     assert ("warn", f"{key} can be read by anybody (644)") in states

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def look_at_addresses(settings: Settings) -> Iterator[Finding]:
     problem = _problem(listen)
     is_taken = problem is not None and problem.errno == errno.EADDRINUSE
     if is_taken:
-        yield _who_is_there(listen)
+        yield _who_is_there(settings)
     elif problem is not None:
         yield fail("address", f"{listen}: {problem.strerror}", "choose another with listen")
     else:
@@ -82,7 +83,10 @@ def _try_path(path: Path) -> None:
     raise OSError(errno.EADDRINUSE, "address already in use")
 
 
-def _who_is_there(listen: str) -> Finding:
+def _who_is_there(settings: Settings) -> Finding:
+    listen, files = settings.listen, settings.tls.files
+    if files is not None:
+        return _who_shows_that(listen, files.certificate)
     try:
         with grpc.insecure_channel(_reachable(listen)) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -98,6 +102,32 @@ def _who_is_there(listen: str) -> Finding:
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ok("address", f"{listen} is where a server is, SERVING")
     return warn("address", f"{listen} is where a server is, NOT_SERVING", "see its log")
+
+
+def _who_shows_that(listen: str, certificate_file: Path) -> Finding:
+    """Whether a server of ours is there; it may answer no caller without a certificate."""
+    if listen.startswith("unix:"):
+        return warn(
+            "address", f"{listen} is in use, by whom can't be told", "see if it is a server"
+        )
+    host, _, port = _reachable(listen).rpartition(":")
+    place = (host.strip("[]"), int(port))
+    try:
+        shown = ssl.get_server_certificate(place, timeout=_ANSWER_TIMEOUT_S)
+        own = certificate_file.read_text()
+    except (OSError, ValueError) as error:
+        return fail(
+            "address",
+            f"{listen} is taken by something that speaks no TLS: {error}",
+            "end it, or choose another address with listen",
+        )
+    if "".join(shown.split()) in "".join(own.split()):
+        return ok("address", f"{listen} is where a server with this certificate is")
+    return fail(
+        "address",
+        f"{listen} is taken by a server with another certificate",
+        "end it, have it read its files anew, or choose another address with listen",
+    )
 
 
 def _reachable(listen: str) -> str:

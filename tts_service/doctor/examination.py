@@ -12,12 +12,14 @@ from .kept import look_at_cache, look_at_voices
 from .machine import look_at_clock, look_at_memory, look_at_open_files, look_at_sockets
 from .packages import look_at_packages
 from .self_talk import look_at_speech
+from .trust import look_at_trust
 
 __all__ = ["examine"]
 
 _CHECKS: tuple[tuple[str, Callable[[Settings], Iterable[Finding]]], ...] = (
     ("packages", look_at_packages),
     ("address", look_at_addresses),
+    ("trust", look_at_trust),
     ("disk", look_at_disk),
     ("open files", look_at_open_files),
     ("sockets", look_at_sockets),
