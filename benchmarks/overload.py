@@ -137,7 +137,11 @@ async def _measure(seconds: float, factors: list[float], obey: float) -> Result:
         async with AsyncClient(server.address, retry=retry) as client:
             crowd = Crowd(client, 0.0, random.Random(0))
             report = await closed_loop(
-                crowd.speak, SENTENCES, callers=_CALLERS, duration_s=seconds / 4, warm_up_s=2.0
+                crowd.speak,
+                SENTENCES,
+                callers=_CALLERS,
+                duration_s=max(10.0, seconds / 4),
+                warm_up_s=2.0,
             )
             capacity = (report.calls - report.errors.total()) / report.elapsed_s
             _say(f"capacity: {capacity:.2f} calls/s, {report.audio_per_s:.1f} s of audio a second")
