@@ -315,9 +315,7 @@ def test_a_certificate_that_cant_be_used_is_refused(authority: Authority, tmp_pa
         check=False,
     )
     assert process.returncode == 2
-    assert process.stderr == (
-        f"tts-service: tls.key_file: {pair.key}: is not the key of the certificate\n"
-    )
+    assert f"tls.key_file: {pair.key}: is not the key of the certificate" in process.stderr
 
 
 def _shown(server: ServerProcess) -> str:

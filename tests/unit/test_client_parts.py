@@ -33,7 +33,7 @@ def test_the_public_names() -> None:
         *("Voice", "VoiceOrigin", "QualityReport", "QualityWarning"),
         *("Consent", "Recordings", "UploadedVoice"),
         *("TtsError", "InvalidArgument", "FieldViolation", "NotFound", "FailedPrecondition"),
-        *("AlreadyExists",),
+        *("AlreadyExists", "Tls"),
         *("Unauthenticated", "PermissionDenied", "Unavailable", "Overloaded", "Cancelled"),
         *("DeadlineExceeded", "ServerError", "StreamError", "TruncatedStream", "CorruptStream"),
     }
