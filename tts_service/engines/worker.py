@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     process = f"worker:{parsed.engine}"
     configure_logging(parsed.log_level, parsed.log_format, process=process)
     tracer = _open_tracer(parsed.trace_endpoint, process)
+    # ONNX Runtime sends usage data to its maker, and keeps it in $HOME and $TMPDIR till then.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if parsed.exit_with_parent:
         # A terminal's Ctrl-C and many supervisors signal all processes. Calls may go on for a
         # while then, and the parent says when they are over.
