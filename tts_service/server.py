@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -105,9 +106,11 @@ class Server:
             self._directory,
             self._embeddings,
             self._cache,
+            self._metrics.speech,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
+        self._watch()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then lets calls finish within the grace period.
@@ -120,7 +123,8 @@ class Server:
         workers = asyncio.create_task(self._fleet.run(), name="fleet")
         stopped = asyncio.create_task(stop.wait(), name="stop")
         cache = asyncio.create_task(self._cache.run(self._contents), name="cache")
-        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache}
+        lag = asyncio.create_task(self._metrics.watch_event_loop(), name="event-loop-lag")
+        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache, lag}
         try:
             await self._on_change()
             await server.start()
@@ -145,12 +149,21 @@ class Server:
 
     def _listen(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            interceptors=[CallBoundary(stall_limit_s=self._settings.stall_limit_s)],
+            interceptors=[
+                CallBoundary(
+                    stall_limit_s=self._settings.stall_limit_s, metrics=self._metrics.calls
+                )
+            ],
             options=(*_SERVER_OPTIONS, *_keepalive(self._settings.stall_limit_s)),
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
             TextToSpeechServicer(
-                self._settings, self._fleet, self._directory, self._synthesizer, self._uploads
+                self._settings,
+                self._fleet,
+                self._directory,
+                self._synthesizer,
+                self._uploads,
+                self._metrics.uploads,
             ),
             server,
         )
@@ -166,6 +179,23 @@ class Server:
                 "machine's; choose another with --listen"
             ) from error
         return server
+
+    def _watch(self) -> None:
+        """Has the metrics look at what is there when they are read."""
+        for worker in self._fleet.engines:
+            self._metrics.watch_worker(
+                worker.engine,
+                states=tuple(EngineState),
+                ready=EngineState.READY,
+                state=partial(getattr, worker, "state"),
+                pid=partial(getattr, worker, "pid"),
+            )
+        directory = self._directory
+        self._metrics.watch_voices("uploaded", lambda: directory.catalog.uploaded_count)
+        self._metrics.watch_voices(
+            "engine", lambda: len(directory.catalog) - directory.catalog.uploaded_count
+        )
+        self._metrics.watch_disk(self._settings.data_dir)
 
     def _serve_metrics(self) -> Callable[[], None]:
         """Answers Prometheus if that is wanted; returns what ends it."""

@@ -19,6 +19,7 @@ import pytest
         "tts_service.errors",
         "tts_service.fleet",
         "tts_service.models",
+        "tts_service.ops.metrics",
         "tts_service.synthesis",
         "tts_service.text",
         "tts_service.voices",

@@ -20,7 +20,8 @@ import structlog
 from grpc_status import rpc_status
 
 from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ReadTooSlowly, ServiceError
-from .status import to_status
+from ..ops.metrics import CallMetrics
+from .status import reason_of, to_status
 from .wire import MalformedMessage, explaining_decoder
 
 __all__ = ["CallBoundary", "CallInfo", "current_call"]
@@ -57,10 +58,12 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     Args:
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
+        metrics: counts the calls.
     """
 
-    def __init__(self, *, stall_limit_s: float) -> None:
+    def __init__(self, *, stall_limit_s: float, metrics: CallMetrics) -> None:
         self._stall_limit_s = stall_limit_s
+        self._metrics = metrics
 
     async def intercept_service(
         self,
@@ -73,28 +76,35 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(_SERVICE_PREFIX):
             return handler
         decoder = explaining_decoder(handler.request_deserializer)
+        metrics = self._metrics
         match handler.request_streaming, handler.response_streaming:
             case False, False:
                 return grpc.unary_unary_rpc_method_handler(
-                    _unary(method, handler.unary_unary), decoder, handler.response_serializer
+                    _unary(method, handler.unary_unary, metrics),
+                    decoder,
+                    handler.response_serializer,
                 )
             case False, True:
                 return grpc.unary_stream_rpc_method_handler(
-                    _streaming(method, handler.unary_stream, self._stall_limit_s),
+                    _streaming(method, handler.unary_stream, metrics, self._stall_limit_s),
                     decoder,
                     handler.response_serializer,
                 )
             case True, False:
                 return grpc.stream_unary_rpc_method_handler(
-                    _uploading(method, handler.stream_unary), decoder, handler.response_serializer
+                    _uploading(method, handler.stream_unary, metrics),
+                    decoder,
+                    handler.response_serializer,
                 )
             case _:
                 raise TypeError(f"{method} is of a kind that has no boundary yet")
 
 
-def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _unary(
+    method: str, handle: Callable[..., Awaitable[Any]], metrics: CallMetrics
+) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
-        with _Call(method, context) as running:
+        with _Call(method, context, metrics) as running:
             try:
                 return await handle(_whole(request), context)
             except Exception as error:
@@ -103,13 +113,15 @@ def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., 
     return call
 
 
-def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _uploading(
+    method: str, handle: Callable[..., Awaitable[Any]], metrics: CallMetrics
+) -> Callable[..., Awaitable[Any]]:
     async def whole_requests(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
             yield _whole(request)
 
     async def call(requests: AsyncIterator[Any], context: Any) -> Any:
-        with _Call(method, context) as running:
+        with _Call(method, context, metrics) as running:
             try:
                 return await handle(whole_requests(requests), context)
             except Exception as error:
@@ -119,7 +131,10 @@ def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[.
 
 
 def _streaming(
-    method: str, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+    method: str,
+    handle: Callable[..., AsyncIterator[Any]],
+    metrics: CallMetrics,
+    stall_limit_s: float,
 ) -> Callable[..., Awaitable[None]]:
     async def write(response: Any, context: Any) -> None:
         try:
@@ -129,7 +144,7 @@ def _streaming(
             raise ReadTooSlowly(f"nothing of it was taken for {stall_limit_s:g} s") from None
 
     async def call(request: Any, context: Any) -> None:
-        with _Call(method, context) as running:
+        with _Call(method, context, metrics) as running:
             try:
                 async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
                     async for response in responses:
@@ -149,8 +164,9 @@ def _whole(request: Any) -> Any:
 class _Call:
     """One call, from its arrival to its log line."""
 
-    def __init__(self, method: str, context: Any) -> None:
+    def __init__(self, method: str, context: Any, metrics: CallMetrics) -> None:
         self._method = method.rpartition("/")[2]
+        self._metrics = metrics
         self._context = context
         self._info = CallInfo(_request_id(context), time.monotonic())
         self._code = "OK"
@@ -160,6 +176,7 @@ class _Call:
         _CURRENT_CALL.set(self._info)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
+        self._metrics.began(self._method)
         return self
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
@@ -167,12 +184,13 @@ class _Call:
         # GeneratorExit or an error of the transport.
         if exception_type is not None and self._code == "OK":
             self._code = "CANCELLED"
-        elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
+        elapsed_s = time.monotonic() - self._info.arrived_s
+        self._metrics.ended(self._method, self._code, elapsed_s)
         structlog.get_logger().info(
             "call",
             method=self._method,
             code=self._code,
-            elapsed_ms=elapsed_ms,
+            elapsed_ms=round(elapsed_s * 1000, 1),
             **self._refusal,
         )
 
@@ -184,6 +202,7 @@ class _Call:
         if status.code is grpc.StatusCode.INTERNAL and not isinstance(error, ServiceError):
             structlog.get_logger().exception("handler failed", method=self._method)
         self._code = status.code.name
+        self._metrics.refused(self._method, reason_of(error))
         self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
         if isinstance(error, InvalidRequest):
             self._refusal["fields"] = ", ".join(v.field for v in error.violations)

@@ -14,6 +14,7 @@ from .. import __version__
 from ..config import Settings
 from ..errors import InvalidRequest, Violation
 from ..fleet import Fleet
+from ..ops.metrics import UploadMetrics
 from ..synthesis import (
     MAX_SPEED,
     MAX_VOICE_CHARACTERS,
@@ -47,12 +48,14 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         directory: VoiceDirectory,
         synthesizer: Synthesizer,
         uploads: VoiceUploads,
+        upload_metrics: UploadMetrics,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
         self._directory = directory
         self._synthesizer = synthesizer
         self._uploads = uploads
+        self._upload_metrics = upload_metrics
 
     async def Synthesize(
         self, request: tts_pb2.SynthesizeRequest, context: _Context
@@ -124,7 +127,9 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         """See the contract."""
         # An upload is answered with its embedding, for which the engines have to be known.
         await self._fleet.wait_until_described(self._settings.engine_wait_s)
-        voice, already = await self._uploads.upload(convert.upload_parts(requests))
+        with self._upload_metrics.measured() as upload:
+            voice, already = await self._uploads.upload(convert.upload_parts(requests))
+            upload.result = "already_stored" if already else "stored"
         structlog.contextvars.bind_contextvars(voice=voice.id)
         return tts_pb2.UploadVoiceResponse(
             voice=convert.voice_to_proto(voice), already_stored=already

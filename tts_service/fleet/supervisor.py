@@ -51,6 +51,7 @@ class Supervisor:
 
     Attributes:
         description: what the engine said of itself last; None before it was ready once.
+        pid: of the worker's process; None while there is none.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Supervisor:
         self.engine = command.engine
         self.state = EngineState.STARTING
         self.description: engine_pb2.DescribeResponse | None = None
+        self.pid: int | None = None
         self._command = command
         self._start_timeout_s = start_timeout_s
         self._health_interval_s = health_interval_s
@@ -119,6 +121,7 @@ class Supervisor:
     async def _run_worker(self) -> float:
         """One life of a worker. Returns for how many seconds it served."""
         process = await WorkerProcess.start(self._command)
+        self.pid = process.pid
         try:
             connection = Connection(self.engine, process.address)
             try:
@@ -127,6 +130,7 @@ class Supervisor:
                 await self._change(EngineState.RESTARTING, None)
                 await connection.close()
         finally:
+            self.pid = None
             await process.stop(_STOP_GRACE_S)
 
     async def _use(self, process: WorkerProcess, connection: Connection) -> float:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from ..errors import NotCached
 from ..fleet import Fleet
+from ..ops.metrics import SpeechMetrics
 from ..voices import Embeddings, VoiceDirectory
 from .cache_mode import CacheMode, CacheStatus
 from .encoder import ThreadedEncoder
@@ -44,6 +45,7 @@ class Synthesizer:
         directory: VoiceDirectory,
         embeddings: Embeddings,
         cache: SpeechCache,
+        metrics: SpeechMetrics,
         *,
         engine_wait_s: float,
         render_ahead_ms: int,
@@ -52,6 +54,7 @@ class Synthesizer:
         self._directory = directory
         self._embeddings = embeddings
         self._cache = cache
+        self._metrics = metrics
         self._engine_wait_s = engine_wait_s
         self._render_ahead_ms = render_ahead_ms
         self._flights = Flights()
@@ -81,18 +84,28 @@ class Synthesizer:
         source = await self._find_source(utterance, mode, request_id)
         first_audio_s = last_audio_s = arrived_s
         header: Header | None = _header(utterance, source, request_id)
+        meter = self._metrics.stream(
+            engine=utterance.voice.engine,
+            encoding=utterance.audio_format.encoding.value,
+            cache=source.status.value,
+            characters=utterance.character_count,
+            arrived_s=arrived_s,
+        )
         try:
             async with aclosing(source.frames()) as frames:
                 async for frame in frames:
+                    meter.came(frame.duration_ms)
                     if header is not None:
                         yield header
                     yield frame
                     # The transport has taken it.
                     last_audio_s = time.monotonic()
+                    meter.taken(len(frame.data), frame.duration_ms, last_audio_s)
                     if header is not None:
                         header, first_audio_s = None, last_audio_s
         finally:
             source.close()
+            meter.close()
         if header is not None:
             yield header
         totals, rate_hz = source.totals, utterance.audio_format.sample_rate_hz
@@ -185,6 +198,7 @@ class Synthesizer:
             self._fleet,
             self._embeddings,
             memo,
+            self._metrics,
             request_id=request_id,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,
