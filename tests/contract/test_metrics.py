@@ -59,6 +59,13 @@ class Samples:
         return self._values.get((name, frozenset(labels.items())), 0.0)
 
 
+def speak_twice(stub: tts_pb2_grpc.TextToSpeechStub, voice: str) -> None:
+    """Has something new spoken, and again, and without the cache."""
+    for _ in range(2):  # the second is a hit
+        speak(stub, text=_TEXT, voice=voice, encoding="WAV")
+    speak(stub, text=_TEXT, voice="tone-low", cache=tts_pb2.CACHE_MODE_BYPASS)
+
+
 def use(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     """Calls every method, well and badly."""
     metadata = (("x-request-id", _REQUEST_ID),)
@@ -70,9 +77,7 @@ def use(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
             upload_parts(recording, voice_id=_VOICE, request_id="upload-1"), metadata=metadata
         )
     stub.GetVoice(tts_pb2.GetVoiceRequest(voice=_VOICE), metadata=metadata)
-    for _ in range(2):  # the second is a hit
-        speak(stub, text=_TEXT, voice=_VOICE, encoding="WAV")
-    speak(stub, text=_TEXT, voice="tone-low", cache=tts_pb2.CACHE_MODE_BYPASS)
+    speak_twice(stub, _VOICE)
     for call, request in (
         (stub.UploadVoice, upload_parts(b"no audio", voice_id="another")),
         (stub.DeleteVoice, tts_pb2.DeleteVoiceRequest(voice="tone-low")),

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.contract.test_metrics import metrics_url, scrape, use
+from tests.contract.test_metrics import metrics_url, scrape, speak_twice
 from tests.metric_queries import (
     ALERTS,
     CONFIGURATION,
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.external
 
 _ALERT_TESTS = Path(__file__).with_name("alerts_test.yml")
 _LISTENING = re.compile(r'msg="Listening on".*address=(?:\[::\]|[\d.]+):(\d+)')
+
+_READY = "Server is ready to receive web requests"
 
 
 def promtool(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -81,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         ) as server,
         server.stub() as stub,
     ):
-        use(stub)
+        speak_twice(stub, "tone-high")
         yield server
 
 
@@ -118,7 +120,8 @@ def prometheus(
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
     end_s = time.monotonic() + 30
     while time.monotonic() < end_s and process.poll() is None:
-        if (match := _LISTENING.search(log.read_text())) is not None:
+        said = log.read_text()
+        if (match := _LISTENING.search(said)) is not None and _READY in said:
             return int(match[1])
         time.sleep(0.05)
     pytest.fail(f"prometheus did not start:\n{log.read_text()}")

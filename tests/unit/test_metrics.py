@@ -5,13 +5,14 @@ import math
 import os
 import re
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from tts_service import __version__
-from tts_service.ops.metrics import Metrics, SpeechMetrics
+from tts_service.ops.metrics import Metrics, SpeechMetrics, serve_metrics
 from tts_service.ops.metrics.memory import resident_bytes
 
 _GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -255,3 +256,17 @@ async def test_a_blocked_event_loop_is_seen() -> None:
     assert _value(metrics.registry, "tts_event_loop_lag_seconds_sum") >= 0.5
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+def test_the_listener_takes_names_and_gives_its_address_back() -> None:
+    port, stop = serve_metrics(Metrics(), "localhost", 0)
+    try:
+        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as response:
+            assert b"tts_build_info" in response.read()
+        with pytest.raises(OSError, match="in use"):
+            serve_metrics(Metrics(), "localhost", port)
+    finally:
+        stop()
+    again, stop_again = serve_metrics(Metrics(), "localhost", port)
+    stop_again()
+    assert again == port

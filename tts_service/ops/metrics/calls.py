@@ -35,9 +35,13 @@ class CallMetrics:
             registry=registry,
         )
 
+        self._by_method: dict[str, tuple[Gauge, Histogram]] = {}
+        self._by_code: dict[tuple[str, str], Counter] = {}
+
     def began(self, method: str) -> None:
         """Counts a call that has arrived."""
-        self._in_progress.labels(method).inc()
+        in_progress, _ = self._of(method)
+        in_progress.inc()
 
     def refused(self, method: str, reason: str) -> None:
         """Counts an error that a caller is told about."""
@@ -45,6 +49,18 @@ class CallMetrics:
 
     def ended(self, method: str, code: str, duration_s: float) -> None:
         """Counts a call that is over."""
-        self._in_progress.labels(method).dec()
-        self._ended.labels(method, code).inc()
-        self._duration.labels(method).observe(duration_s)
+        in_progress, duration = self._of(method)
+        in_progress.dec()
+        duration.observe(duration_s)
+        ended = self._by_code.get((method, code))
+        if ended is None:
+            ended = self._by_code[method, code] = self._ended.labels(method, code)
+        ended.inc()
+
+    def _of(self, method: str) -> tuple[Gauge, Histogram]:
+        """What calls of a method count into; looked up once."""
+        found = self._by_method.get(method)
+        if found is None:
+            found = self._in_progress.labels(method), self._duration.labels(method)
+            self._by_method[method] = found
+        return found
