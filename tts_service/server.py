@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -63,6 +64,7 @@ class Server:
         self._stopping = False
         self._health = health_aio.HealthServicer()
         self._calls = OpenCalls(limit_s=settings.connections.call_limit_s)
+        self._metrics = Metrics()
         self._fleet = Fleet(
             [
                 WorkerCommand(
@@ -76,8 +78,8 @@ class Server:
             ],
             {engine: _worker_limits(settings, engine) for engine in settings.engines},
             on_change=self._on_change,
+            on_lost=lambda engine, why: self._metrics.worker_restarts.labels(engine, why).inc(),
         )
-        self._metrics = Metrics()
         self._cache = SpeechCache(
             disk,
             CacheLimits(
@@ -94,6 +96,9 @@ class Server:
             settings.admission,
             Quotas(settings.quotas),
             slots=self._fleet.calls_at_once,
+            on_refused=lambda engine, reason: self._metrics.shed.labels(
+                engine, reason.lower()
+            ).inc(),
         )
         self._embeddings = Embeddings(store, self._fleet, engine_wait_s=settings.engine_wait_s)
         self._uploads = VoiceUploads(
@@ -112,9 +117,11 @@ class Server:
             self._embeddings,
             self._cache,
             self._admission,
+            self._metrics.speech,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
+        self._watch()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then lets calls finish within the grace period.
@@ -127,7 +134,8 @@ class Server:
         workers = asyncio.create_task(self._fleet.run(), name="fleet")
         stopped = asyncio.create_task(stop.wait(), name="stop")
         cache = asyncio.create_task(self._cache.run(self._contents), name="cache")
-        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache}
+        lag = asyncio.create_task(self._metrics.watch_event_loop(), name="event-loop-lag")
+        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache, lag}
         try:
             await self._on_change()
             await server.start()
@@ -164,6 +172,7 @@ class Server:
             make_gate(settings),
             self._calls,
             self._tracer,
+            self._metrics.calls,
             stall_limit_s=settings.stall_limit_s,
             request_limit_bytes=settings.request_limit_bytes,
         )
@@ -179,6 +188,7 @@ class Server:
                 self._synthesizer,
                 self._uploads,
                 self._admission,
+                self._metrics.uploads,
             ),
             server,
         )
@@ -188,6 +198,30 @@ class Server:
             reflection.enable_server_reflection(names, server)
         self._port = bind(server, self._settings)
         return server
+
+    def _watch(self) -> None:
+        """Has the metrics look at what is there when they are read."""
+        for worker in self._fleet.engines:
+            self._metrics.watch_worker(
+                worker.engine,
+                states=tuple(EngineState),
+                ready=EngineState.READY,
+                state=partial(getattr, worker, "state"),
+                pid=partial(getattr, worker, "pid"),
+            )
+        for engine, gate in self._admission.gates.items():
+            self._metrics.watch_admission(
+                engine,
+                slots=partial(getattr, gate, "slots"),
+                active=partial(getattr, gate, "active"),
+                queued=partial(getattr, gate, "waiting"),
+            )
+        directory = self._directory
+        self._metrics.watch_voices("uploaded", lambda: directory.catalog.uploaded_count)
+        self._metrics.watch_voices(
+            "engine", lambda: len(directory.catalog) - directory.catalog.uploaded_count
+        )
+        self._metrics.watch_disk(self._settings.data_dir)
 
     def _serve_metrics(self) -> Callable[[], None]:
         """Answers Prometheus if that is wanted; returns what ends it."""

@@ -14,7 +14,10 @@ _FORBIDDEN = [
     ("audio_codec", ["grpc", "tts_service", "voice_store", "protos", "tts_client"]),
     ("voice_store", ["grpc", "protos", "tts_service", "tts_client"]),
     ("clients/python/tts_client", ["tts_service", "audio_codec", "voice_store", "numpy"]),
-    ("tts_service/synthesis", ["grpc", "tts_service.api", "tts_service.engines", "torch"]),
+    (
+        "tts_service/synthesis",
+        ["grpc", "prometheus_client", "tts_service.api", "tts_service.engines", "torch"],
+    ),
     (
         "tts_service/fleet",
         [

@@ -22,6 +22,7 @@ import pytest
         "tts_service.fleet",
         "tts_service.identity",
         "tts_service.models",
+        "tts_service.ops.metrics",
         "tts_service.synthesis",
         "tts_service.text",
         "tts_service.voices",

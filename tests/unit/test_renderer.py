@@ -107,7 +107,8 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
         default_voice="v",
         max_text_characters=1000,
     )
-    cache = SpeechCache(None, CacheLimits(0, 0, 0, None), Metrics())
+    metrics = Metrics()
+    cache = SpeechCache(None, CacheLimits(0, 0, 0, None), metrics)
     assert utterance.audio_format == resolve_format(Encoding.WAV, source_rate_hz=_RATE_HZ)
     return sum(
         [
@@ -118,6 +119,7 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
                 cast(Embeddings, _Embeddings()),
                 SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
                 Place(),
+                metrics.speech,
                 request_id="r",
                 engine_wait_s=1.0,
                 ahead_ms=1000,

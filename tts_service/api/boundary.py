@@ -16,6 +16,7 @@ import grpc.aio
 
 from ..errors import InvalidRequest, ReadTooSlowly, Violation
 from ..identity import Access, Gate, rule_for
+from ..ops.metrics import CallMetrics
 from ..ops.tracing import Tracer
 from .call import Call
 from .open_calls import OpenCalls
@@ -34,6 +35,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         gate: says who calls, and who may call what.
         calls: where each call is entered while it is in progress.
         tracer: begins the span of each call.
+        metrics: counts the calls.
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
         request_limit_bytes: of a request that is one message.
     """
@@ -43,6 +45,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         gate: Gate,
         calls: OpenCalls,
         tracer: Tracer,
+        metrics: CallMetrics,
         *,
         stall_limit_s: float,
         request_limit_bytes: int,
@@ -50,6 +53,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._gate = gate
         self._calls = calls
         self._tracer = tracer
+        self._metrics = metrics
         self._stall_limit_s = stall_limit_s
         self._request_limit_bytes = request_limit_bytes
 
@@ -65,7 +69,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
             return handler
         reads_stream = handler.request_streaming
         border = _Border(
-            partial(Call, method, self._tracer),
+            partial(Call, method, self._tracer, self._metrics),
             self._gate,
             self._calls,
             decode=explaining_decoder(

@@ -27,9 +27,10 @@ from ..errors import (
     Unauthenticated,
 )
 from ..identity import Gate, Presented
+from ..ops.metrics import CallMetrics
 from ..ops.tracing import Tracer
 from .presented import presented_by
-from .status import to_status
+from .status import reason_of, to_status
 
 __all__ = ["Call", "CallInfo", "current_call"]
 
@@ -71,11 +72,13 @@ class Call:
     Args:
         method: its full name, such as `/tts.v1.TextToSpeech/Synthesize`.
         tracer: begins its span.
+        metrics: counts it.
         context: gRPC's.
     """
 
-    def __init__(self, method: str, tracer: Tracer, context: Any) -> None:
+    def __init__(self, method: str, tracer: Tracer, metrics: CallMetrics, context: Any) -> None:
         self._span = tracer.arrived(method, context.invocation_metadata())
+        self._metrics = metrics
         self._full_method = method
         self._method = method.rpartition("/")[2]
         self._context = context
@@ -89,6 +92,7 @@ class Call:
         _CURRENT_CALL.set(self._info)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
+        self._metrics.began(self._method)
         self._span.__enter__()
         self._span.note(request_id=self._info.request_id)
         return self
@@ -104,12 +108,13 @@ class Call:
         if kind is not None and self._code == "OK":
             is_late = self._info.deadline_s - time.monotonic() < _DEADLINE_SLACK_S
             self._code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
-        elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
+        elapsed_s = time.monotonic() - self._info.arrived_s
+        self._metrics.ended(self._method, self._code, elapsed_s)
         structlog.get_logger().info(
             "call",
             method=self._method,
             code=self._code,
-            elapsed_ms=elapsed_ms,
+            elapsed_ms=round(elapsed_s * 1000, 1),
             **self._refusal,
         )
         self._span.note(**self._refusal)
@@ -134,6 +139,7 @@ class Call:
         if status.code is grpc.StatusCode.INTERNAL and not isinstance(error, ServiceError):
             structlog.get_logger().exception("handler failed", method=self._method)
         self._code = status.code.name
+        self._metrics.refused(self._method, reason_of(error))
         self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
         if isinstance(error, InvalidRequest):
             self._refusal["fields"] = ", ".join(v.field for v in error.violations)

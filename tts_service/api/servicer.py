@@ -15,6 +15,7 @@ from ..admission import Admission, Caller
 from ..config import Settings
 from ..errors import InvalidRequest, Violation
 from ..fleet import Fleet
+from ..ops.metrics import UploadMetrics
 from ..ops.tracing import current_span
 from ..synthesis import (
     MAX_SPEED,
@@ -50,6 +51,7 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         synthesizer: Synthesizer,
         uploads: VoiceUploads,
         admission: Admission,
+        upload_metrics: UploadMetrics,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
@@ -57,6 +59,7 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self._synthesizer = synthesizer
         self._uploads = uploads
         self._admission = admission
+        self._upload_metrics = upload_metrics
 
     async def Synthesize(
         self, request: tts_pb2.SynthesizeRequest, context: _Context
@@ -130,7 +133,9 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self._admission.take_upload(_caller())
         # An upload is answered with its embedding, for which the engines have to be known.
         await self._fleet.wait_until_described(self._settings.engine_wait_s)
-        voice, already = await self._uploads.upload(convert.upload_parts(requests))
+        with self._upload_metrics.measured() as upload:
+            voice, already = await self._uploads.upload(convert.upload_parts(requests))
+            upload.result = "already_stored" if already else "stored"
         _bind(voice=voice.id)
         return tts_pb2.UploadVoiceResponse(
             voice=convert.voice_to_proto(voice), already_stored=already

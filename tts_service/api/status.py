@@ -31,7 +31,7 @@ from ..errors import (
     VoiceNotFound,
 )
 
-__all__ = ["DOMAIN", "to_status"]
+__all__ = ["DOMAIN", "reason_of", "to_status"]
 
 DOMAIN = "tts.v1"
 
@@ -67,6 +67,12 @@ def to_status(error: Exception, request_id: str) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the reason that the caller is told, one of a few."""
+    _, reason, _, _ = _explain(error)
+    return reason
 
 
 def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:

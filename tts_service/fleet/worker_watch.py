@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
+from ..ops.resident_memory import resident_bytes
 from .connection import Connection
 from .loss import LostReason
-from .resident_memory import resident_bytes
 from .worker_limits import WorkerLimits
 from .worker_process import WorkerProcess
 

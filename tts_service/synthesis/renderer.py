@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..admission import Place
 from ..errors import EngineUnavailable, Overloaded
 from ..fleet import Connection, Fleet, SegmentJob, Speaker
+from ..ops.metrics import SpeechMetrics
 from ..voices import Embeddings
 from .mix import VoicePart
 from .plan import Segment
@@ -54,6 +55,7 @@ async def render_utterance(
     embeddings: Embeddings,
     memo: SegmentMemo,
     place: Place,
+    metrics: SpeechMetrics,
     *,
     request_id: str,
     engine_wait_s: float,
@@ -72,7 +74,7 @@ async def render_utterance(
         EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
     """
     rendering = _Rendering(
-        utterance, fleet, embeddings, memo, place, request_id, engine_wait_s, ahead_ms
+        utterance, fleet, embeddings, memo, place, metrics, request_id, engine_wait_s, ahead_ms
     )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
@@ -98,6 +100,7 @@ class _Rendering:
         embeddings: Embeddings,
         memo: SegmentMemo,
         place: Place,
+        metrics: SpeechMetrics,
         request_id: str,
         engine_wait_s: float,
         ahead_ms: int,
@@ -110,6 +113,7 @@ class _Rendering:
         self._embeddings = embeddings
         self._memo = memo
         self._place = place
+        self._metrics = metrics
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
         self._speakers: tuple[Speaker, ...] = ()
@@ -204,12 +208,15 @@ class _Rendering:
         self, connection: Connection, segment: Segment, job: SegmentJob
     ) -> SegmentSpeech:
         runs = []
-        async with connection.render(job, request_id=self._request_id) as stream:
-            total = self._total(stream.sample_count)
-            async for audio in stream.audio:
-                runs.append(audio)
-                span = segment.source_span(audio.start_character, audio.end_character)
-                await self._put(audio.samples, stream.sample_rate_hz, span, total)
+        with self._metrics.render(self._utterance.voice.engine) as meter:
+            async with connection.render(job, request_id=self._request_id) as stream:
+                total = self._total(stream.sample_count)
+                async for audio in stream.audio:
+                    meter.came(len(audio.samples) / stream.sample_rate_hz)
+                    runs.append(audio)
+                    span = segment.source_span(audio.start_character, audio.end_character)
+                    await self._put(audio.samples, stream.sample_rate_hz, span, total)
+                    meter.waits()
         return SegmentSpeech(stream.sample_rate_hz, tuple(runs), time.time())
 
     def _total(self, segment_samples: int | None) -> int | None:

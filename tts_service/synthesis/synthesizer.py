@@ -10,6 +10,7 @@ from contextlib import aclosing
 from ..admission import Admission, Caller, Place
 from ..errors import NotCached
 from ..fleet import Fleet
+from ..ops.metrics import SpeechMetrics
 from ..ops.tracing import current_span
 from ..voices import Embeddings, VoiceDirectory
 from .cache_mode import CacheMode, CacheStatus
@@ -47,6 +48,7 @@ class Synthesizer:
         embeddings: Embeddings,
         cache: SpeechCache,
         admission: Admission,
+        metrics: SpeechMetrics,
         *,
         engine_wait_s: float,
         render_ahead_ms: int,
@@ -56,6 +58,7 @@ class Synthesizer:
         self._embeddings = embeddings
         self._cache = cache
         self._admission = admission
+        self._metrics = metrics
         self._engine_wait_s = engine_wait_s
         self._render_ahead_ms = render_ahead_ms
         self._flights = Flights()
@@ -86,19 +89,29 @@ class Synthesizer:
         source = await self._find_source(utterance, mode, caller)
         first_audio_s = last_audio_s = arrived_s
         header: Header | None = _header(utterance, source, caller.request_id)
+        meter = self._metrics.stream(
+            engine=utterance.voice.engine,
+            encoding=utterance.audio_format.encoding.value,
+            cache=source.status.value,
+            characters=utterance.character_count,
+            arrived_s=arrived_s,
+        )
         try:
             async with aclosing(source.frames()) as frames:
                 async for frame in frames:
+                    meter.came(frame.duration_ms)
                     if header is not None:
                         yield header
                     yield frame
                     # The transport has taken it.
                     last_audio_s = time.monotonic()
+                    meter.taken(len(frame.data), frame.duration_ms, last_audio_s)
                     if header is not None:
                         header, first_audio_s = None, last_audio_s
                         current_span().event("first audio")
         finally:
             source.close()
+            meter.close()
         if header is not None:
             yield header
         totals, rate_hz = source.totals, utterance.audio_format.sample_rate_hz
@@ -208,6 +221,7 @@ class Synthesizer:
             self._embeddings,
             memo,
             place,
+            self._metrics,
             request_id=request_id,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,

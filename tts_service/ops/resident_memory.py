@@ -8,10 +8,11 @@ __all__ = ["resident_bytes"]
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident_bytes(pid: int) -> int | None:
+def resident_bytes(pid: int | None) -> int | None:
     """Returns what a process holds in memory; None if it is gone, or where /proc is missing."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (OSError, IndexError):
+    if pid is None:
         return None
-    return int(pages) * _PAGE_BYTES
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):  # a process at its end has an empty one
+        return None
