@@ -10,8 +10,10 @@ import pytest
 
 from protos.tts.v1 import tts_pb2
 from tests.identity import Tokens, bearer
-from tts_service.api import CallBoundary
+from tts_service.api import CallBoundary, OpenCalls
 from tts_service.identity import Gate
+from tts_service.ops.metrics import Metrics
+from tts_service.ops.tracing import NO_TRACER
 
 _KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 
@@ -45,9 +47,15 @@ async def test_a_method_without_a_rule_is_refused_whoever_calls(
     tokens = Tokens(tmp_path / "tokens.jsonl")
     chief = tokens.add("chief", "admin")
     gate = Gate(tokens.file.watched()) if asks else Gate()
-    server = grpc.aio.server(
-        handlers=[_NewMethods()], interceptors=[CallBoundary(gate, stall_limit_s=5)]
+    boundary = CallBoundary(
+        gate,
+        OpenCalls(limit_s=60),
+        NO_TRACER,
+        Metrics().calls,
+        stall_limit_s=5,
+        request_limit_bytes=1000,
     )
+    server = grpc.aio.server(handlers=[_NewMethods()], interceptors=[boundary])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

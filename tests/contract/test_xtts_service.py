@@ -64,6 +64,8 @@ def server(
 def small_server(tmp_path: Path, checkpoint_dir: Path) -> Iterator[ServerProcess]:
     """XTTS alone, for two callers at once and two that wait."""
     limits = {"TTS_XTTS__SLOTS": "2", "TTS_XTTS__WAITING_LIMIT": "2"}
+    # The front would refuse what the engine is to refuse here.
+    limits["TTS_ADMISSION__SLOTS"] = "100"
     environment = _environment(checkpoint_dir, engines="xtts") | limits
     with running_server(tmp_path, environment=environment) as server:
         yield server

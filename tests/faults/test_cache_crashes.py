@@ -63,7 +63,7 @@ def test_killed_at_any_time(folder: Path) -> None:
         ]
         for child in children:
             child.start()
-        time.sleep(chance.uniform(0.03, 0.2))
+        time.sleep(chance.uniform(0.05, 0.3))
         # The others go on for a moment beside the dead.
         for child in chance.sample(children, len(children)):
             child.kill()

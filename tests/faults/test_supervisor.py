@@ -366,7 +366,8 @@ def test_a_worker(name: str, outcomes: _Outcomes) -> None:
 
 def test_more_than_twenty_replacements_leave_nothing_behind(outcomes: _Outcomes) -> None:
     assert len(_Supervised.losses_of_all) > 20
-    assert outcomes.after.children == outcomes.before.children == 0
-    assert outcomes.after.folders == outcomes.before.folders == 0
+    # Other tests of the same process may have servers.
+    assert outcomes.after.children == outcomes.before.children
+    assert outcomes.after.folders == outcomes.before.folders
     assert outcomes.after.tasks == outcomes.before.tasks
     assert outcomes.after.fds <= outcomes.before.fds
