@@ -78,6 +78,7 @@ class Server:
             on_change=self._on_change,
         )
         self._metrics = Metrics()
+        self._metrics.watch_tasks(asyncio.get_running_loop())
         self._cache = SpeechCache(
             disk,
             CacheLimits(

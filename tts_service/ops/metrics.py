@@ -1,5 +1,6 @@
 """What Prometheus may read of the front."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -42,6 +43,15 @@ class Metrics:
         self._cache_entries = Gauge(
             "tts_cache_entries", "How many values the cache holds", ["tier"], registry=self.registry
         )
+        self._tasks = Gauge(
+            "tts_event_loop_tasks",
+            "Tasks of the front; more while calls are in progress, and the same again after them",
+            registry=self.registry,
+        )
+
+    def watch_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has the tasks of an event loop counted whenever somebody asks."""
+        self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def watch_cache(
         self, tier: str, size_bytes: Callable[[], float], entries: Callable[[], float]

@@ -1,0 +1,172 @@
+"""What a server holds, seen from outside, and whether it holds no more than it did before.
+
+Of the front and its workers the kernel tells descriptors, threads, children and memory; the front
+itself tells how many tasks its event loop has, of which each call in progress is at least one.
+"""
+
+import os
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.server_process import ServerProcess
+
+__all__ = ["QUIET_METRICS", "Holdings", "at_rest", "holdings", "spooled_files", "wait_until"]
+
+# What a server needs in its environment to be looked at.
+QUIET_METRICS = {"TTS_METRICS_LISTEN": "127.0.0.1:0"}
+
+_METRICS_URL = re.compile(r'"url": "(http://[^"]+/metrics)"')
+_TASKS = re.compile(r"^tts_event_loop_tasks ([0-9.e+]+)$", re.MULTILINE)
+# gRPC keeps threads of its own that come with work and go some time after it; the pools of the
+# front and the workers grow to their bounds and stay.
+_THREAD_SLACK = 8
+# What allocators keep of what was freed. Growth over many rounds is another matter: see the
+# slopes of `make soak`.
+_MEMORY_SLACK_MB = 48.0
+_LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a server holds at a moment.
+
+    Attributes:
+        tasks: of the front's event loop.
+        front_fds, front_threads, front_mb: of the front; resident memory.
+        children: processes below the front: workers, and sandboxes while they live.
+        worker_fds, worker_threads, worker_mb: of all workers.
+        worker_folders: `tts-worker-*` in the front's folder for temporary files.
+        spooled: files of uploads on their way, which have no name.
+        staged: what lies in the voice store's staging folder.
+    """
+
+    tasks: int
+    front_fds: int
+    front_threads: int
+    front_mb: float
+    children: int
+    worker_fds: int
+    worker_threads: int
+    worker_mb: float
+    worker_folders: int
+    spooled: int
+    staged: int
+
+    def excess(self, baseline: "Holdings") -> dict[str, tuple[float, float]]:
+        """What is more than it was, beyond what is said to breathe: before and now, by name."""
+        before, now = asdict(baseline), asdict(self)
+        return {
+            name: (before[name], now[name])
+            for name in now
+            if now[name] > before[name] + _slack(name)
+        }
+
+
+def _slack(name: str) -> float:
+    if name.endswith("_threads"):
+        return _THREAD_SLACK
+    return _MEMORY_SLACK_MB if name.endswith("_mb") else 0.0
+
+
+def holdings(server: ServerProcess) -> Holdings:
+    """Looks at a server now.
+
+    Raises:
+        psutil.NoSuchProcess: a process ended meanwhile.
+    """
+    front = psutil.Process(server.process.pid)
+    children = front.children(recursive=True)
+    workers = [child for child in children if "tts_service.engines.worker" in child.cmdline()]
+    return Holdings(
+        front_fds=front.num_fds(),
+        front_threads=front.num_threads(),
+        front_mb=front.memory_info().rss / 1e6,
+        children=len(children),
+        worker_fds=sum(worker.num_fds() for worker in workers),
+        worker_threads=sum(worker.num_threads() for worker in workers),
+        worker_mb=sum(worker.memory_info().rss for worker in workers) / 1e6,
+        worker_folders=len(list(_temporary_folder(front).glob("tts-worker-*"))),
+        spooled=spooled_files(server),
+        staged=len(list((server.data_dir / "voices" / "staging").glob("*"))),
+        # Last, because answering takes the front a descriptor and a thread for a moment.
+        tasks=_tasks(server),
+    )
+
+
+def at_rest(
+    server: ServerProcess, baseline: Holdings | None = None, *, within_s: float = 20.0
+) -> Holdings:
+    """Waits until a server does nothing and holds no more than `baseline`; returns what it holds.
+
+    Without a baseline, until it holds the same for half a second. Slots and queues of an admission
+    belong into `Holdings`, read from the metrics as the tasks are.
+
+    Raises:
+        AssertionError: it holds more, and goes on to.
+    """
+    end_s = time.monotonic() + within_s
+    calm_since_s, last = time.monotonic(), None
+    while True:
+        now = _look(server)
+        if now is not None and baseline is not None and not now.excess(baseline):
+            return now
+        if now is None or last is None or now.excess(last) or last.excess(now):
+            calm_since_s = time.monotonic()
+        elif baseline is None and time.monotonic() - calm_since_s >= 0.5:
+            return now
+        last = now
+        if time.monotonic() > end_s:
+            excess = "it never rests" if now is None or baseline is None else now.excess(baseline)
+            raise AssertionError(f"not at rest after {within_s:g} s: {excess}")
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _look(server: ServerProcess) -> Holdings | None:
+    """What it holds; None while a worker is missing or coming."""
+    try:
+        now = holdings(server)
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, OSError):
+        return None
+    return now if now.worker_folders and now.worker_fds and now.tasks else None
+
+
+def _tasks(server: ServerProcess) -> int:
+    match = _METRICS_URL.search(server.log)
+    if match is None:
+        raise RuntimeError("the server has no metrics; start it with QUIET_METRICS")
+    with urllib.request.urlopen(match[1], timeout=10) as response:
+        figure = _TASKS.search(response.read().decode())
+    assert figure is not None, "no tts_event_loop_tasks among the metrics"
+    return int(float(figure[1]))
+
+
+def _temporary_folder(front: psutil.Process) -> Path:
+    environment: Mapping[str, str] = front.environ()
+    return Path(environment.get("TMPDIR", "/tmp"))
+
+
+def spooled_files(server: ServerProcess) -> int:
+    """Files of uploads on their way. They have no name, only the front's descriptor."""
+    spool, count = str(server.data_dir / "spool"), 0
+    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            target = os.readlink(link)
+            count += target.startswith(spool) and target.endswith(" (deleted)")
+    return count
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether a condition comes true in time."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
