@@ -78,8 +78,17 @@ tools: ## Install the Debian packages that the tests use
 	@scripts/test-tools
 
 .PHONY: lock
-lock: ## Renew requirements.lock from the newest versions that fit
+lock: ## Renew requirements.lock and requirements/ from the newest versions that fit
 	@scripts/make-lock
+
+.PHONY: test-locked
+test-locked: ## Install requirements/ into a fresh environment, by hash, and speak (some 2 minutes)
+	@scripts/test-locked
+
+.PHONY: audit
+audit: $(VENV)/.dev ## Look the locked packages up among known vulnerabilities
+	@$(PIP_INSTALL) pip-audit
+	@scripts/audit
 
 .PHONY: clean
 clean: ## Remove what was made

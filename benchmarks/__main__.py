@@ -38,6 +38,7 @@ BENCHMARKS = (
     Benchmark("understood"),
     Benchmark("quality"),
     Benchmark("slow_readers"),
+    Benchmark("overload", ("--seconds", "30")),
     Benchmark("cache", ("--part", "hits", "--rounds", "2")),
 )
 

@@ -120,7 +120,7 @@ def _bars(axes: Axes, result: Result, panel: _Panel) -> None:
         axes.text(
             max(spread.p90, spread.median) + room,
             place,
-            f"{spread.median:.0f} {panel.unit}",
+            f"{spread.median:.3g} {panel.unit}",
             va="center",
         )
     axes.set_xlim(0, 1.25 * max(spread.p90 for spread in spreads))

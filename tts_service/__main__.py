@@ -14,8 +14,11 @@ except ImportError:
     )
 
 from .commands.cache import cache
-from .commands.failure import EXIT_FAILURE, fail
+from .commands.doctor import doctor
+from .commands.failure import EXIT_FAILURE, EXIT_USAGE, fail
+from .commands.health import health
 from .commands.places import places, read_settings
+from .commands.tokens import tokens
 
 __all__ = ["main"]
 
@@ -62,27 +65,34 @@ def serve(config_file: Path | None, **flags: Any) -> None:
 
     \b
     Every setting can be given in three ways, the first that is found wins:
-      flag         --listen 0.0.0.0:50051
-      environment  TTS_LISTEN=0.0.0.0:50051, TTS_PIPER__VOICES_DIR=/srv/voices
-      file         listen = "0.0.0.0:50051"   (TOML, named by --config or TTS_CONFIG)
+      flag         --listen 127.0.0.1:50061
+      environment  TTS_LISTEN=127.0.0.1:50061, TTS_PIPER__VOICES_DIR=/srv/voices
+      file         listen = "127.0.0.1:50061"   (TOML, named by --config or TTS_CONFIG)
 
     `tts-service settings` lists them all.
     """
     # gRPC's own lines tell an operator nothing that ours don't.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from .signals import exit_on_signal
+
+    exit_on_signal()
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
-    from .ops.logging import configure_logging
+    from .ops.logging import configure_logging, log_failure
 
+    writes_json = False
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         settings = load_settings(given, config_file)
-        configure_logging(settings.log_level, settings.log_format, process="front")
+        writes_json = configure_logging(settings.log_level, settings.log_format, process="front")
         _make_folder(settings.data_dir)
         from .server import serve as run
 
         asyncio.run(run(settings, on_ready=lambda port, about: _say_ready(settings, port, about)))
     except ConfigError as error:
+        if writes_json:
+            log_failure(str(error))
+            sys.exit(EXIT_USAGE)
         fail(str(error))
 
 
@@ -96,6 +106,9 @@ def settings() -> None:
 
 
 main.add_command(cache)
+main.add_command(tokens)
+main.add_command(health)
+main.add_command(doctor)
 
 
 @main.group()

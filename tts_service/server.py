@@ -1,9 +1,9 @@
 """The front: wires its parts, starts and stops them in order."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -16,27 +16,24 @@ from grpc_reflection.v1alpha import reflection
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from voice_store import VoiceStore, VoiceStoreError
 
-from .api import CallBoundary, TextToSpeechServicer
+from .admission import Admission, Quotas
+from .api import CallBoundary, OpenCalls, TextToSpeechServicer, server_options
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
-from .fleet import EngineState, Fleet, WorkerCommand, WorkerMisconfiguredError
+from .drain import drain
+from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMisconfiguredError
+from .listener import bind, check_exposure, make_gate
+from .ops import systemd
 from .ops.metrics import Metrics, serve_metrics
+from .ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
+from .signals import stop_on_signal
 from .synthesis import CacheLimits, SpeechCache, Synthesizer
 from .voices import Embeddings, VoiceDirectory, VoiceUploads
 
 __all__ = ["Server", "serve"]
 
+_TRACE_FLUSH_TIMEOUT_S = 3.0
 _TTS_SERVICE = tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].full_name
-
-_SERVER_OPTIONS = (
-    # Two servers on one port would share its callers without a word.
-    ("grpc.so_reuseport", 0),
-    # By default a client that pings more often than every five minutes is sent away, and a
-    # client has to ping to notice a dead connection in the midst of a stream.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-)
-_KEEPALIVE_MS = 60_000
-_PEER_TIMEOUT_S = 300.0
 
 
 class Server:
@@ -44,6 +41,7 @@ class Server:
 
     Args:
         disk: what was spoken is kept there; None keeps nothing.
+        tracer: begins the spans of calls.
         on_ready: called once, when all engines are ready, with the port that is listened on
             (0 for a unix socket) and a few words about the engines.
     """
@@ -54,15 +52,19 @@ class Server:
         store: VoiceStore,
         disk: DiskTier | None,
         *,
+        tracer: Tracer = NO_TRACER,
         on_ready: Callable[[int, str], None],
     ) -> None:
         self._settings = settings
         self._store = store
+        self._tracer = tracer
         self._on_ready: Callable[[int, str], None] | None = on_ready
         self._began_s = time.monotonic()
         self._port = 0
         self._stopping = False
         self._health = health_aio.HealthServicer()
+        self._calls = OpenCalls(limit_s=settings.connections.call_limit_s)
+        self._metrics = Metrics()
         self._fleet = Fleet(
             [
                 WorkerCommand(
@@ -70,15 +72,14 @@ class Server:
                     settings.engine_options(engine),
                     log_level=settings.log_level,
                     log_format=settings.log_format,
+                    trace_endpoint=settings.tracing.endpoint,
                 )
                 for engine in settings.engines
             ],
-            start_timeout_s=settings.worker_start_timeout_s,
-            health_interval_s=settings.worker_health_interval_s,
+            {engine: _worker_limits(settings, engine) for engine in settings.engines},
             on_change=self._on_change,
+            on_lost=lambda engine, why: self._metrics.worker_restarts.labels(engine, why).inc(),
         )
-        self._metrics = Metrics()
-        self._metrics.watch_tasks(asyncio.get_running_loop())
         self._cache = SpeechCache(
             disk,
             CacheLimits(
@@ -90,6 +91,15 @@ class Server:
             self._metrics,
         )
         self._directory = VoiceDirectory(self._fleet, store)
+        self._admission = Admission(
+            settings.engines,
+            settings.admission,
+            Quotas(settings.quotas),
+            slots=self._fleet.calls_at_once,
+            on_refused=lambda engine, reason: self._metrics.shed.labels(
+                engine, reason.lower()
+            ).inc(),
+        )
         self._embeddings = Embeddings(store, self._fleet, engine_wait_s=settings.engine_wait_s)
         self._uploads = VoiceUploads(
             store,
@@ -106,9 +116,12 @@ class Server:
             self._directory,
             self._embeddings,
             self._cache,
+            self._admission,
+            self._metrics.speech,
             engine_wait_s=settings.engine_wait_s,
             render_ahead_ms=settings.render_ahead_ms,
         )
+        self._watch()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then lets calls finish within the grace period.
@@ -121,21 +134,29 @@ class Server:
         workers = asyncio.create_task(self._fleet.run(), name="fleet")
         stopped = asyncio.create_task(stop.wait(), name="stop")
         cache = asyncio.create_task(self._cache.run(self._contents), name="cache")
-        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache}
+        lag = asyncio.create_task(self._metrics.watch_event_loop(), name="event-loop-lag")
+        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache, lag}
         try:
             await self._on_change()
             await server.start()
             await asyncio.wait([workers, stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping = True
-            await self._health.enter_graceful_shutdown()
-            await server.stop(self._settings.shutdown_grace_s)
-            tasks |= self._background
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            systemd.notify("STOPPING=1")
+            # Nobody sends calls here yet, or there is nothing to serve them with.
+            is_in_use = stop.is_set() and self._on_ready is None
+            await drain(
+                server,
+                self._health,
+                self._calls,
+                delay_s=self._settings.connections.drain_delay_s if is_in_use else 0.0,
+                grace_s=self._settings.shutdown_grace_s,
+            )
             await self._synthesizer.close()
+            # What was complete is kept before the workers are waited for.
+            await _end({cache})
             await self._cache.close()
+            await _end(tasks | self._background)
             stop_metrics()
         if self._fatal.done():
             self._fatal.result()
@@ -145,13 +166,29 @@ class Server:
             )
 
     def _listen(self) -> grpc.aio.Server:
+        settings = self._settings
+        check_exposure(settings)
+        boundary = CallBoundary(
+            make_gate(settings),
+            self._calls,
+            self._tracer,
+            self._metrics.calls,
+            stall_limit_s=settings.stall_limit_s,
+            request_limit_bytes=settings.request_limit_bytes,
+        )
         server = grpc.aio.server(
-            interceptors=[CallBoundary(stall_limit_s=self._settings.stall_limit_s)],
-            options=(*_SERVER_OPTIONS, *_keepalive(self._settings.stall_limit_s)),
+            interceptors=[boundary],
+            options=server_options(settings.connections, stall_limit_s=settings.stall_limit_s),
         )
         tts_pb2_grpc.add_TextToSpeechServicer_to_server(
             TextToSpeechServicer(
-                self._settings, self._fleet, self._directory, self._synthesizer, self._uploads
+                self._settings,
+                self._fleet,
+                self._directory,
+                self._synthesizer,
+                self._uploads,
+                self._admission,
+                self._metrics.uploads,
             ),
             server,
         )
@@ -159,14 +196,32 @@ class Server:
         if self._settings.reflection:
             names = (_TTS_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
-        try:
-            self._port = server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"can't listen on {self._settings.listen}: the address is in use or not this "
-                "machine's; choose another with --listen"
-            ) from error
+        self._port = bind(server, self._settings)
         return server
+
+    def _watch(self) -> None:
+        """Has the metrics look at what is there when they are read."""
+        for worker in self._fleet.engines:
+            self._metrics.watch_worker(
+                worker.engine,
+                states=tuple(EngineState),
+                ready=EngineState.READY,
+                state=partial(getattr, worker, "state"),
+                pid=partial(getattr, worker, "pid"),
+            )
+        for engine, gate in self._admission.gates.items():
+            self._metrics.watch_admission(
+                engine,
+                slots=partial(getattr, gate, "slots"),
+                active=partial(getattr, gate, "active"),
+                queued=partial(getattr, gate, "waiting"),
+            )
+        directory = self._directory
+        self._metrics.watch_voices("uploaded", lambda: directory.catalog.uploaded_count)
+        self._metrics.watch_voices(
+            "engine", lambda: len(directory.catalog) - directory.catalog.uploaded_count
+        )
+        self._metrics.watch_disk(self._settings.data_dir)
 
     def _serve_metrics(self) -> Callable[[], None]:
         """Answers Prometheus if that is wanted; returns what ends it."""
@@ -193,8 +248,11 @@ class Server:
             return
         self._directory.refresh()
         response = health_pb2.HealthCheckResponse
-        status = response.SERVING if self._fleet.speaking else response.NOT_SERVING
-        for service in ("", _TTS_SERVICE):
+        serving = dict.fromkeys(("", _TTS_SERVICE), self._fleet.speaking)
+        for engine in self._fleet.engines:
+            serving[f"{_TTS_SERVICE}/{engine.engine}"] = engine.state is EngineState.READY
+        for service, is_serving in serving.items():
+            status = response.SERVING if is_serving else response.NOT_SERVING
             await self._health.set(service, status)
         if self._fleet.ready and self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
@@ -204,6 +262,7 @@ class Server:
                     ConfigError(f"default_voice: no engine has a voice {default_voice!r}")
                 )
                 return
+            systemd.notify("READY=1")
             on_ready(self._port, self._summary())
         self._embed_missing()
 
@@ -226,15 +285,7 @@ class Server:
 
 async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> None:
     """Serves until SIGTERM or SIGINT. See `Server`."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def on_signal(number: signal.Signals) -> None:
-        structlog.get_logger().info("stopping", signal=number.name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    stop = stop_on_signal()
     try:
         store = VoiceStore.open(settings.data_dir / "voices")
     except (OSError, VoiceStoreError) as error:
@@ -246,7 +297,30 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, str], None]) -> 
                 voice=finding.voice_id,
                 problem=finding.problem,
             )
-        await Server(settings, store, _open_cache(settings), on_ready=on_ready).run(stop)
+        if settings.log_text:
+            structlog.get_logger().warning(
+                "the log holds what is spoken, which may be private; see the setting log_text"
+            )
+        tracer = _open_tracer(settings)
+        try:
+            cache = _open_cache(settings)
+            await Server(settings, store, cache, tracer=tracer, on_ready=on_ready).run(stop)
+        finally:
+            await asyncio.to_thread(tracer.close, _TRACE_FLUSH_TIMEOUT_S)
+
+
+def _open_tracer(settings: Settings) -> Tracer:
+    try:
+        tracer = open_tracer(
+            settings.tracing.endpoint,
+            sample_ratio=settings.tracing.sample_ratio,
+            process="front",
+        )
+    except TracingUnavailableError as error:
+        raise ConfigError(str(error)) from error
+    if settings.tracing.endpoint:
+        structlog.get_logger().info("tracing", endpoint=settings.tracing.endpoint)
+    return tracer
 
 
 def _open_cache(settings: Settings) -> DiskTier | None:
@@ -262,14 +336,19 @@ def _open_cache(settings: Settings) -> DiskTier | None:
         return None
 
 
-def _keepalive(stall_limit_s: float) -> tuple[tuple[str, int], ...]:
-    """Options that notice connections whose other end is gone.
-
-    gRPC gives the kernel the timeout as TCP_USER_TIMEOUT, too (gRFC A18), and Linux then also ends
-    a connection whose reader is slow, though it does read. Who is too slow is for `stall_limit_s`
-    to say, with a status, so the timeout is far longer.
-    """
-    return (
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", round((stall_limit_s + _PEER_TIMEOUT_S) * 1000)),
+def _worker_limits(settings: Settings, engine: str) -> WorkerLimits:
+    return WorkerLimits(
+        start_timeout_s=settings.worker_start_timeout_s,
+        health_interval_s=settings.worker_health_interval_s,
+        progress_timeout_s=settings.worker_progress_timeout_s,
+        drain_s=settings.worker_drain_s,
+        memory_growth_bytes=settings.memory_growth_bytes(engine),
+        failure_limit=settings.worker_failure_limit,
+        retry_s=settings.worker_retry_s,
     )
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,13 +1,16 @@
-"""Readers that nobody here wrote, for files that somebody here did."""
+"""Readers that nobody here wrote for files that somebody here did; a server that asks who calls."""
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from tests.identity import Authority, Tokens, asking_server
+from tests.server_process import ServerProcess
 
 _PACKAGES = {
     "ffmpeg": "ffmpeg",
@@ -58,6 +61,28 @@ class Tools:
             assert result.stderr == b""
             assert result.returncode == 0
         return np.frombuffer(result.stdout, "<i2") / 32768.0
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs certificates."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    """Tokens, good and bad, of `tls_server`."""
+    return Tokens.of_all_kinds(tmp_path_factory.mktemp("tokens") / "tokens.jsonl")
+
+
+@pytest.fixture(scope="session")
+def tls_server(
+    authority: Authority, tokens: Tokens, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A server with TLS and tokens."""
+    folder = tmp_path_factory.mktemp("tls-server")
+    with asking_server(folder, authority.server().settings, tokens.settings) as server:
+        yield server
 
 
 @pytest.fixture

@@ -373,6 +373,16 @@ def test_the_server_is_looked_for_where_the_client_looks() -> None:
     assert option.envvar == SERVER_VARIABLE
 
 
+def test_the_server_is_reached_as_the_client_reaches_it() -> None:
+    from tts_client.command.app import app
+    from tts_service.commands.warm import warm
+
+    ours = {option.name: (option.opts, option.envvar) for option in warm.params}
+    for option in app.params:
+        if option.name not in ("server", "version"):
+            assert ours[option.name] == (option.opts, option.envvar)
+
+
 def test_a_warm_server_has_it_all(server: ServerProcess, tmp_path: Path) -> None:
     file = _phrases(
         tmp_path, 18, "", "# a remark", "  Überall.\t", "\r", "Überall.", "This is phrase number 3."

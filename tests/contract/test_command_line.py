@@ -63,7 +63,11 @@ def test_all_settings_are_listed() -> None:
     [
         (["--listen", "nowhere"], {}, ["listen"]),
         (["--listen", "127.0.0.1:99999"], {}, ["127.0.0.1:99999"]),
-        (["--listen", "192.0.2.1:50051"], {}, ["192.0.2.1:50051", "--listen"]),
+        (
+            ["--listen", "192.0.2.1:50051"],
+            {"TTS_TLS__PLAINTEXT_ON_NETWORK": "1", "TTS_AUTH__ANONYMOUS_ON_NETWORK": "1"},
+            ["can't listen on 192.0.2.1:50051", "--listen"],
+        ),
         (["--engine", "bark"], {}, ["engines", "bark"]),
         (["--engine", "tone", "--engine", "tone"], {}, ["engines", "twice"]),
         ([], {"TTS_LISEN": "x"}, ["TTS_LISEN", "TTS_LISTEN"]),

@@ -79,9 +79,11 @@ def test_the_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-@pytest.mark.parametrize("page", ["README.md", *(p.name for p in (_ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "SECURITY.md", *(f"docs/{p.name}" for p in (_ROOT / "docs").glob("*.md"))]
+)
 def test_links_lead_somewhere(page: str) -> None:
-    file = _ROOT / page if page == "README.md" else _ROOT / "docs" / page
+    file = _ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
         assert (file.parent / target).exists(), f"{page}: {target}"
 
@@ -92,6 +94,7 @@ def test_every_setting_is_a_setting() -> None:
 
     names = {line.split()[0] for line in describe_settings()}
     page = (_ROOT / "docs" / "operating.md").read_text()
-    mentioned = set(re.findall(r"`((?:(?:piper|xtts)\.)?[a-z]+_[a-z_]+)`", page))
+    groups = "piper|xtts|connections|uploads"
+    mentioned = set(re.findall(rf"`((?:(?:{groups})\.)?[a-z]+_[a-z_]+)`", page))
     assert mentioned
     assert mentioned <= names

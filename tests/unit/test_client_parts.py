@@ -26,14 +26,14 @@ from tts_client.stream_check import StreamCheck
 
 def test_the_public_names() -> None:
     expected = {
-        *("AsyncClient", "AsyncSpeech", "Client", "Speech", "RetryPolicy", "SpeechOptions"),
+        *("AsyncClient", "AsyncSpeech", "Client", "Speech", "RetryPolicy", "SpeechOptions", "Tls"),
         *("AudioFormat", "AudioFrame", "Completion", "Encoding", "Header", "Summary", "TextSpan"),
         *("CacheMode", "CacheStatus", "NotCached"),
         *("EngineInfo", "EngineState", "FormatInfo", "Limits", "ServerInfo"),
         *("Voice", "VoiceOrigin", "QualityReport", "QualityWarning"),
         *("Consent", "Recordings", "UploadedVoice"),
         *("TtsError", "InvalidArgument", "FieldViolation", "NotFound", "FailedPrecondition"),
-        *("AlreadyExists",),
+        *("AlreadyExists", "Tls"),
         *("Unauthenticated", "PermissionDenied", "Unavailable", "Overloaded", "Cancelled"),
         *("DeadlineExceeded", "ServerError", "StreamError", "TruncatedStream", "CorruptStream"),
     }

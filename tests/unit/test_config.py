@@ -37,4 +37,7 @@ def test_the_options_of_xtts() -> None:
 def test_each_engine_gets_its_own_options() -> None:
     settings = Settings()
     assert "loaded_voices_limit" in settings.engine_options("piper")
-    assert settings.engine_options("tone") == {"real_time_factor": "0.0"}
+    assert settings.engine_options("tone") == {
+        "real_time_factor": "0.0",
+        "misbehaves": "false",
+    }

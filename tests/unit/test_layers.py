@@ -14,7 +14,10 @@ _FORBIDDEN = [
     ("audio_codec", ["grpc", "tts_service", "voice_store", "protos", "tts_client"]),
     ("voice_store", ["grpc", "protos", "tts_service", "tts_client"]),
     ("clients/python/tts_client", ["tts_service", "audio_codec", "voice_store", "numpy"]),
-    ("tts_service/synthesis", ["grpc", "tts_service.api", "tts_service.engines", "torch"]),
+    (
+        "tts_service/synthesis",
+        ["grpc", "prometheus_client", "tts_service.api", "tts_service.engines", "torch"],
+    ),
     (
         "tts_service/fleet",
         [
@@ -52,7 +55,33 @@ _FORBIDDEN = [
             "tts_service.voices",
         ],
     ),
+    (
+        "tts_service/admission",
+        [
+            "grpc",
+            "numpy",
+            "torch",
+            "tts_service.api",
+            "tts_service.synthesis",
+            "tts_service.fleet",
+            "tts_service.engines",
+            "tts_service.ops",
+        ],
+    ),
+    (
+        "tts_service/identity",
+        [
+            "grpc",
+            "protos",
+            "tts_service.api",
+            "tts_service.config",
+            "tts_service.synthesis",
+            "tts_service.fleet",
+            "tts_service.voices",
+        ],
+    ),
     ("tts_service/ops", ["tts_service.api", "tts_service.synthesis", "tts_service.fleet"]),
+    ("tts_service/ops/tracing.py", ["opentelemetry"]),
     ("tts_service/synthesis/plan.py", ["numpy", "audio_codec", "tts_service.fleet"]),
     (
         "tts_service/text",

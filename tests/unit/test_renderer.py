@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from audio_codec import Encoding, resolve_format
+from tts_service.admission import Place
 from tts_service.errors import EngineUnavailable, Overloaded
 from tts_service.fleet import Fleet, RenderStream, SegmentAudio, SegmentJob, Speaker
 from tts_service.ops.metrics import Metrics
@@ -106,7 +107,8 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
         default_voice="v",
         max_text_characters=1000,
     )
-    cache = SpeechCache(None, CacheLimits(0, 0, 0, None), Metrics())
+    metrics = Metrics()
+    cache = SpeechCache(None, CacheLimits(0, 0, 0, None), metrics)
     assert utterance.audio_format == resolve_format(Encoding.WAV, source_rate_hz=_RATE_HZ)
     return sum(
         [
@@ -116,6 +118,8 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
                 cast(Fleet, fleet),
                 cast(Embeddings, _Embeddings()),
                 SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
+                Place(),
+                metrics.speech,
                 request_id="r",
                 engine_wait_s=1.0,
                 ahead_ms=1000,

@@ -16,6 +16,12 @@ _SAMPLES: list[tuple[Exception, int, str]] = [
         code_pb2.INVALID_ARGUMENT,
         "INVALID_REQUEST",
     ),
+    (errors.Unauthenticated("secret"), code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (
+        errors.PermissionDenied("needs 'voices'", reason="SCOPE_MISSING"),
+        code_pb2.PERMISSION_DENIED,
+        "SCOPE_MISSING",
+    ),
     (errors.VoiceNotFound("x"), code_pb2.NOT_FOUND, "VOICE_NOT_FOUND"),
     (
         errors.EngineUnavailable("piper", "is starting", reason="ENGINE_STARTING"),
@@ -47,6 +53,9 @@ _SAMPLES: list[tuple[Exception, int, str]] = [
     ),
     (errors.NotCached(), code_pb2.NOT_FOUND, "NOT_CACHED"),
     (errors.DeadlinePassed(), code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED"),
+    (errors.CallTooLong(600), code_pb2.DEADLINE_EXCEEDED, "CALL_TOO_LONG"),
+    (errors.UploadStalled(30), code_pb2.DEADLINE_EXCEEDED, "UPLOAD_STALLED"),
+    (errors.ShuttingDown(), code_pb2.UNAVAILABLE, "SHUTTING_DOWN"),
     (errors.RenderFailed("piper"), code_pb2.INTERNAL, "RENDER_FAILED"),
     (RuntimeError("secret /etc/passwd"), code_pb2.INTERNAL, "INTERNAL"),
 ]

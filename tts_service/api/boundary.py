@@ -1,66 +1,61 @@
-"""What stands around every call: its id, its log line, and the border for errors.
+"""What stands around every call: who may make it, its time, its log line, the border for errors.
 
 Handlers raise `ServiceError`s. Nothing else of an exception passes this border: neither its
 text nor its trace reaches a caller.
 """
 
 import asyncio
-import re
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
-from contextvars import ContextVar
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
-import structlog
-from grpc_status import rpc_status
 
-from ..errors import EngineUnavailable, InvalidRequest, Overloaded, ReadTooSlowly, ServiceError
-from .status import to_status
+from ..errors import InvalidRequest, ReadTooSlowly, Violation
+from ..identity import Access, Gate, rule_for
+from ..ops.metrics import CallMetrics
+from ..ops.tracing import Tracer
+from .call import Call
+from .open_calls import OpenCalls
 from .wire import MalformedMessage, explaining_decoder
 
-__all__ = ["CallBoundary", "CallInfo", "current_call"]
-
-_REQUEST_ID_KEY = "x-request-id"
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_SERVICE_PREFIX = "/tts.v1."
-_LAST_WORD_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CallInfo:
-    """The call that is being handled.
-
-    Attributes:
-        request_id: the caller's, or a new one.
-        arrived_s: when it arrived, on `time.monotonic`'s clock.
-    """
-
-    request_id: str
-    arrived_s: float
-
-
-_CURRENT_CALL: ContextVar[CallInfo] = ContextVar("current_call")
-
-
-def current_call() -> CallInfo:
-    """Returns the call that is being handled."""
-    return _CURRENT_CALL.get()
+__all__ = ["CallBoundary"]
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of tts.v1; health and reflection pass as they are.
+    """Wraps the handlers of all methods but those that anybody may call, which pass as they are.
+
+    gRPC is told that all of them take streams of bytes: so nothing of a request is read, and
+    nothing decoded, before it is known who calls.
 
     Args:
+        gate: says who calls, and who may call what.
+        calls: where each call is entered while it is in progress.
+        tracer: begins the span of each call.
+        metrics: counts the calls.
         stall_limit_s: how long a caller may take nothing of a stream before it is cut off.
+        request_limit_bytes: of a request that is one message.
     """
 
-    def __init__(self, *, stall_limit_s: float) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        calls: OpenCalls,
+        tracer: Tracer,
+        metrics: CallMetrics,
+        *,
+        stall_limit_s: float,
+        request_limit_bytes: int,
+    ) -> None:
+        self._gate = gate
+        self._calls = calls
+        self._tracer = tracer
+        self._metrics = metrics
         self._stall_limit_s = stall_limit_s
+        self._request_limit_bytes = request_limit_bytes
 
     async def intercept_service(
         self,
@@ -70,56 +65,85 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         """See `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_SERVICE_PREFIX):
+        if handler is None or rule_for(method) is Access.ANYBODY:
             return handler
-        decoder = explaining_decoder(handler.request_deserializer)
-        match handler.request_streaming, handler.response_streaming:
-            case False, False:
-                return grpc.unary_unary_rpc_method_handler(
-                    _unary(method, handler.unary_unary), decoder, handler.response_serializer
-                )
-            case False, True:
-                return grpc.unary_stream_rpc_method_handler(
-                    _streaming(method, handler.unary_stream, self._stall_limit_s),
-                    decoder,
-                    handler.response_serializer,
-                )
-            case True, False:
-                return grpc.stream_unary_rpc_method_handler(
-                    _uploading(method, handler.stream_unary), decoder, handler.response_serializer
-                )
-            case _:
-                raise TypeError(f"{method} is of a kind that has no boundary yet")
+        reads_stream = handler.request_streaming
+        border = _Border(
+            partial(Call, method, self._tracer, self._metrics),
+            self._gate,
+            self._calls,
+            decode=explaining_decoder(
+                handler.request_deserializer,
+                limit_bytes=None if reads_stream else self._request_limit_bytes,
+            ),
+            reads_stream=reads_stream,
+        )
+        if handler.response_streaming:
+            handle = handler.stream_stream if reads_stream else handler.unary_stream
+            return grpc.stream_stream_rpc_method_handler(
+                _answering_at_length(border, handle, self._stall_limit_s),
+                response_serializer=handler.response_serializer,
+            )
+        handle = handler.stream_unary if reads_stream else handler.unary_unary
+        return grpc.stream_unary_rpc_method_handler(
+            _answering(border, handle), response_serializer=handler.response_serializer
+        )
 
 
-def _unary(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def call(request: Any, context: Any) -> Any:
-        with _Call(method, context) as running:
+@dataclass(frozen=True, slots=True)
+class _Border:
+    """What the calls of a method pass."""
+
+    begin: Callable[[Any], Call]
+    gate: Gate
+    calls: OpenCalls
+    decode: Callable[[bytes], Any]
+    reads_stream: bool
+
+    @asynccontextmanager
+    async def crossed(self, context: Any) -> AsyncIterator[None]:
+        """Is open while the handler runs. What it raises becomes the call's status."""
+        with self.begin(context) as call:
             try:
-                return await handle(_whole(request), context)
+                # Each step of an upload has a limit of its own.
+                async with self.calls.enter(context, is_limited=not self.reads_stream):
+                    call.admit(self.gate)
+                    yield
             except Exception as error:
-                await running.refuse(error)
+                await call.refuse(error)
+
+    async def request(self, context: Any) -> Any:
+        """What the handler takes: the one request of a call, or an iterator over all of them."""
+        if self.reads_stream:
+            return self._requests(context)
+        data = await context.read()
+        if data is grpc.aio.EOF:
+            raise InvalidRequest(Violation("", "is missing: the call ended without a request"))
+        return self._whole(data)
+
+    async def _requests(self, context: Any) -> AsyncIterator[Any]:
+        while (data := await context.read()) is not grpc.aio.EOF:
+            yield self._whole(data)
+
+    def _whole(self, data: bytes) -> Any:
+        request = self.decode(data)
+        if isinstance(request, MalformedMessage):
+            raise InvalidRequest(request.violation)
+        return request
+
+
+def _answering(
+    border: _Border, handle: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
+    async def call(_: object, context: Any) -> Any:
+        async with border.crossed(context):
+            return await handle(await border.request(context), context)
 
     return call
 
 
-def _uploading(method: str, handle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def whole_requests(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            yield _whole(request)
-
-    async def call(requests: AsyncIterator[Any], context: Any) -> Any:
-        with _Call(method, context) as running:
-            try:
-                return await handle(whole_requests(requests), context)
-            except Exception as error:
-                await running.refuse(error)
-
-    return call
-
-
-def _streaming(
-    method: str, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
+def _answering_at_length(
+    border: _Border, handle: Callable[..., AsyncIterator[Any]], stall_limit_s: float
 ) -> Callable[..., Awaitable[None]]:
     async def write(response: Any, context: Any) -> None:
         try:
@@ -128,85 +152,11 @@ def _streaming(
         except TimeoutError:
             raise ReadTooSlowly(f"nothing of it was taken for {stall_limit_s:g} s") from None
 
-    async def call(request: Any, context: Any) -> None:
-        with _Call(method, context) as running:
-            try:
-                async with aclosing(handle(_whole(request), context)) as responses:  # type: ignore[type-var]
-                    async for response in responses:
-                        await write(response, context)
-            except Exception as error:
-                await running.refuse(error)
+    async def call(_: object, context: Any) -> None:
+        async with border.crossed(context):
+            responses = handle(await border.request(context), context)
+            async with aclosing(responses):  # type: ignore[type-var]
+                async for response in responses:
+                    await write(response, context)
 
     return call
-
-
-def _whole(request: Any) -> Any:
-    if isinstance(request, MalformedMessage):
-        raise InvalidRequest(request.violation)
-    return request
-
-
-class _Call:
-    """One call, from its arrival to its log line."""
-
-    def __init__(self, method: str, context: Any) -> None:
-        self._method = method.rpartition("/")[2]
-        self._context = context
-        self._info = CallInfo(_request_id(context), time.monotonic())
-        self._code = "OK"
-        self._refusal: dict[str, str] = {}
-
-    def __enter__(self) -> "_Call":
-        _CURRENT_CALL.set(self._info)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=self._info.request_id)
-        return self
-
-    def __exit__(self, exception_type: type[BaseException] | None, *_: object) -> None:
-        # The caller left: a waiting handler gets CancelledError, one that was sending
-        # GeneratorExit or an error of the transport.
-        if exception_type is not None and self._code == "OK":
-            self._code = "CANCELLED"
-        elapsed_ms = round((time.monotonic() - self._info.arrived_s) * 1000, 1)
-        structlog.get_logger().info(
-            "call",
-            method=self._method,
-            code=self._code,
-            elapsed_ms=elapsed_ms,
-            **self._refusal,
-        )
-
-    async def refuse(self, error: Exception) -> NoReturn:
-        """Ends the call with the status that belongs to `error`."""
-        if self._context.cancelled() or isinstance(error, grpc.aio.BaseError):
-            raise error
-        status = rpc_status.to_status(to_status(error, self._info.request_id))
-        if status.code is grpc.StatusCode.INTERNAL and not isinstance(error, ServiceError):
-            structlog.get_logger().exception("handler failed", method=self._method)
-        self._code = status.code.name
-        self._refusal = {"reason": str(getattr(error, "reason", type(error).__name__))}
-        if isinstance(error, InvalidRequest):
-            self._refusal["fields"] = ", ".join(v.field for v in error.violations)
-        trailers = (*status.trailing_metadata, *_pushback(error))
-        # grpc.aio has no abort_with_status.
-        # Who takes no audio takes no status either; leaving without one resets the stream.
-        patience_s = _LAST_WORD_S if isinstance(error, ReadTooSlowly) else None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await self._context.abort(status.code, status.details, trailers)
-        raise asyncio.CancelledError
-
-
-def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
-    """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
-    if not isinstance(error, (EngineUnavailable, Overloaded)):
-        return ()
-    return (("grpc-retry-pushback-ms", str(error.retry_after_ms or -1)),)
-
-
-def _request_id(context: Any) -> str:
-    """The caller's `x-request-id` if it is printable ASCII, else a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == _REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex

@@ -46,6 +46,7 @@ _ENGINE_STATES = MappingProxyType(
         EngineState.STARTING: tts_pb2.ENGINE_STATE_STARTING,
         EngineState.READY: tts_pb2.ENGINE_STATE_READY,
         EngineState.RESTARTING: tts_pb2.ENGINE_STATE_RESTARTING,
+        EngineState.BROKEN: tts_pb2.ENGINE_STATE_BROKEN,
     }
 )
 

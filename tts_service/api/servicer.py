@@ -11,9 +11,12 @@ from audio_codec import FORMATS
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 
 from .. import __version__
+from ..admission import Admission, Caller
 from ..config import Settings
 from ..errors import InvalidRequest, Violation
 from ..fleet import Fleet
+from ..ops.metrics import UploadMetrics
+from ..ops.tracing import current_span
 from ..synthesis import (
     MAX_SPEED,
     MAX_VOICE_CHARACTERS,
@@ -26,7 +29,7 @@ from ..synthesis import (
 from ..text import is_language
 from ..voices import Catalog, VoiceDirectory, VoiceUploads
 from . import convert
-from .boundary import current_call
+from .call import current_call
 
 __all__ = ["TextToSpeechServicer"]
 
@@ -47,12 +50,16 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         directory: VoiceDirectory,
         synthesizer: Synthesizer,
         uploads: VoiceUploads,
+        admission: Admission,
+        upload_metrics: UploadMetrics,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
         self._directory = directory
         self._synthesizer = synthesizer
         self._uploads = uploads
+        self._admission = admission
+        self._upload_metrics = upload_metrics
 
     async def Synthesize(
         self, request: tts_pb2.SynthesizeRequest, context: _Context
@@ -60,29 +67,30 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         """See the contract."""
         asked, mode = convert.synthesis_request(request), convert.cache_mode(request)
         default_voice = "" if asked.voice_ids else await self._default_voice()
-        utterance = resolve_request(
-            asked,
-            await self._catalog_with(*(asked.voice_ids or (default_voice,))),
-            default_voice=default_voice,
-            max_text_characters=self._settings.max_text_characters,
-        )
-        structlog.contextvars.bind_contextvars(
+        catalog = await self._catalog_with(*(asked.voice_ids or (default_voice,)))
+        with current_span().child("plan"):
+            utterance = resolve_request(
+                asked,
+                catalog,
+                default_voice=default_voice,
+                max_text_characters=self._settings.max_text_characters,
+            )
+        _bind(
             voice="+".join(part.voice.id for part in utterance.parts),
             encoding=utterance.audio_format.encoding.value,
             characters=utterance.character_count,
         )
-        call = current_call()
+        if self._settings.log_text:
+            structlog.get_logger().info("text", text=asked.text)
         events = self._synthesizer.synthesize(
-            utterance, mode, request_id=call.request_id, arrived_s=call.arrived_s
+            utterance, mode, _caller(), arrived_s=current_call().arrived_s
         )
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Header):
-                    structlog.contextvars.bind_contextvars(cache=event.cache_status.value)
+                    _bind(cache=event.cache_status.value)
                 elif isinstance(event, Summary):
-                    structlog.contextvars.bind_contextvars(
-                        audio_ms=event.audio_ms, first_audio_ms=round(event.first_audio_ms, 1)
-                    )
+                    _bind(audio_ms=event.audio_ms, first_audio_ms=round(event.first_audio_ms, 1))
                 yield convert.event_to_proto(event)
 
     async def ListVoices(
@@ -122,10 +130,13 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self, requests: AsyncIterator[tts_pb2.UploadVoiceRequest], context: _Context
     ) -> tts_pb2.UploadVoiceResponse:
         """See the contract."""
+        self._admission.take_upload(_caller())
         # An upload is answered with its embedding, for which the engines have to be known.
         await self._fleet.wait_until_described(self._settings.engine_wait_s)
-        voice, already = await self._uploads.upload(convert.upload_parts(requests))
-        structlog.contextvars.bind_contextvars(voice=voice.id)
+        with self._upload_metrics.measured() as upload:
+            voice, already = await self._uploads.upload(convert.upload_parts(requests))
+            upload.result = "already_stored" if already else "stored"
+        _bind(voice=voice.id)
         return tts_pb2.UploadVoiceResponse(
             voice=convert.voice_to_proto(voice), already_stored=already
         )
@@ -136,7 +147,7 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         """See the contract."""
         voice_id = _required_voice(request.voice)
         await self._uploads.delete((await self._catalog_with(voice_id)).get(voice_id))
-        structlog.contextvars.bind_contextvars(voice=voice_id)
+        _bind(voice=voice_id)
         return tts_pb2.DeleteVoiceResponse()
 
     async def GetServerInfo(
@@ -177,6 +188,17 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
             return self._settings.default_voice
         description = self._fleet.engines[0].description
         return description.voices[0].id if description and description.voices else ""
+
+
+def _caller() -> Caller:
+    call = current_call()
+    return Caller(call.identity, call.request_id, call.deadline_s)
+
+
+def _bind(**facts: str | int | float) -> None:
+    """Adds facts about the call to its log line and its span."""
+    structlog.contextvars.bind_contextvars(**facts)
+    current_span().note(**facts)
 
 
 def _required_voice(voice_id: str) -> str:

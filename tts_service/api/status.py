@@ -15,28 +15,37 @@ from voice_store import (
 )
 
 from ..errors import (
+    CallTooLong,
     DeadlinePassed,
     EngineUnavailable,
     InvalidRequest,
     NotCached,
     NotPossible,
     Overloaded,
+    PermissionDenied,
     RenderFailed,
     ServiceError,
+    ShuttingDown,
+    Unauthenticated,
+    UploadStalled,
     VoiceNotFound,
 )
 
-__all__ = ["DOMAIN", "to_status"]
+__all__ = ["DOMAIN", "reason_of", "to_status"]
 
 DOMAIN = "tts.v1"
 
 # Of errors that say no more than their reason and their text.
 _PLAIN_CODES: Mapping[type[ServiceError], int] = MappingProxyType(
     {
+        CallTooLong: code_pb2.DEADLINE_EXCEEDED,
         DeadlinePassed: code_pb2.DEADLINE_EXCEEDED,
         NotCached: code_pb2.NOT_FOUND,
         NotPossible: code_pb2.FAILED_PRECONDITION,
+        PermissionDenied: code_pb2.PERMISSION_DENIED,
         RenderFailed: code_pb2.INTERNAL,
+        Unauthenticated: code_pb2.UNAUTHENTICATED,
+        UploadStalled: code_pb2.DEADLINE_EXCEEDED,
     }
 )
 
@@ -58,6 +67,12 @@ def to_status(error: Exception, request_id: str) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the reason that the caller is told, one of a few."""
+    _, reason, _, _ = _explain(error)
+    return reason
 
 
 def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:
@@ -86,6 +101,9 @@ def _explain(error: Exception) -> tuple[int, str, str, list[Message]]:
         case EngineUnavailable():
             hints = [] if error.retry_after_ms is None else [_retry_info(error.retry_after_ms)]
             return code_pb2.UNAVAILABLE, error.reason, text, hints
+        case ShuttingDown():
+            detail = _retry_info(error.retry_after_ms)
+            return code_pb2.UNAVAILABLE, error.reason, text, [detail]
         case ServiceError() if type(error) in _PLAIN_CODES:
             return _PLAIN_CODES[type(error)], error.reason, text, []
         case _:

@@ -77,8 +77,14 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def explaining_decoder(
-    decode: Callable[[bytes], Message],
+    decode: Callable[[bytes], Message], *, limit_bytes: int | None = None
 ) -> Callable[[bytes], Message | MalformedMessage]:
-    """Wraps a generated `FromString`."""
+    """Wraps a generated `FromString`. What is larger than `limit_bytes` is not looked at."""
     message_type = type(decode(b""))
-    return lambda data: decode_or_explain(message_type, data)
+
+    def decode_within_limit(data: bytes) -> Message | MalformedMessage:
+        if limit_bytes is not None and len(data) > limit_bytes:
+            return MalformedMessage(Violation("", f"is larger than {limit_bytes} bytes"))
+        return decode_or_explain(message_type, data)
+
+    return decode_within_limit

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +17,24 @@ __all__ = ["warm"]
 
 # As the command `tts` has them; see `tts_client.command.app`, which is slow to import.
 _SERVER, _SERVER_VARIABLE = "127.0.0.1:50051", "TTS_CLIENT_SERVER"
+_CONNECTION = ("token_file", "ca", "cert", "key")
 _MAX_FAILURES_SHOWN = 10
+
+
+def _connection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How the server is reached, beside its address."""
+    for name in reversed(_CONNECTION):
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            envvar=f"TTS_CLIENT_{name.upper()}",
+            help="As the command `tts` has it.",
+        )(command)
+    tls = click.option(
+        "--tls", is_flag=True, envvar="TTS_CLIENT_TLS", help="As the command `tts` has it."
+    )
+    return tls(command)
 
 
 @click.command()
@@ -34,6 +52,7 @@ _MAX_FAILURES_SHOWN = 10
     show_envvar=True,
     help="The running server.",
 )
+@_connection_options
 @click.option("--voice", default="", metavar="ID", help="Who speaks.  [default: the server's]")
 @click.option(
     "--language", default="", metavar="TAG", help="en-US, de, ...  [default: the voice's]"
@@ -58,6 +77,7 @@ def warm(
     encoding: str | None,
     speed: float | None,
     parallel: int,
+    **connection: Any,
 ) -> None:
     """Have a server speak each line of FILE, so that it is kept.
 
@@ -78,6 +98,7 @@ def warm(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from tts_client import SpeechOptions, TtsError
     from tts_client.command.failures import explain
+    from tts_client.command.settings import Settings
 
     from .phrases import PhraseFileError, read_phrases
     from .warm_progress import warm_progress
@@ -91,7 +112,8 @@ def warm(
     tally = Tally(len(phrases))
     try:
         with warm_progress(tally) as moved:
-            Warmer(server, options, tally, moved).run(phrases, parallel)
+            connect = Settings(server, **connection).async_client
+            Warmer(connect, options, tally, moved).run(phrases, parallel)
     except KeyboardInterrupt:
         _show_failures(tally)
         click.echo(f"interrupted at {tally}; the same command goes on from there", err=True)
@@ -101,6 +123,8 @@ def warm(
         click.echo(f"stopped at {tally}", err=True)
         failure = explain(error, server)
         fail(failure.message, EXIT_USAGE if failure.exit_code == EXIT_USAGE else EXIT_FAILURE)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
     _show_failures(tally)
     click.echo(tally)
     sys.exit(EXIT_FAILURE if tally.failures else 0)

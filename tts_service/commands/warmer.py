@@ -82,16 +82,20 @@ class Warmer:
     """One run.
 
     Args:
-        server: address of the server.
+        connect: makes the client that calls the server.
         options: how to speak.
         tally: is kept up to date.
         moved: called after each phrase.
     """
 
     def __init__(
-        self, server: str, options: SpeechOptions, tally: Tally, moved: Callable[[], None]
+        self,
+        connect: Callable[..., AsyncClient],
+        options: SpeechOptions,
+        tally: Tally,
+        moved: Callable[[], None],
     ) -> None:
-        self._server = server
+        self._connect = connect
         self._options = options
         self._tally = tally
         self._moved = moved
@@ -113,7 +117,7 @@ class Warmer:
 
     async def _run(self, waiting: Iterator[Phrase], parallel: int) -> None:
         async with (
-            AsyncClient(self._server, retry=RetryPolicy(max_attempts=5)) as client,
+            self._connect(retry=RetryPolicy(max_attempts=5)) as client,
             asyncio.TaskGroup() as tasks,
         ):
             for _ in range(parallel):

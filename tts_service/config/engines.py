@@ -10,6 +10,7 @@ from .group import Group
 
 __all__ = ["PiperSettings", "ToneSettings", "XttsSettings"]
 
+_GROWTH = "how much more memory than when it was ready its worker may hold; 0: any amount"
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
@@ -23,6 +24,7 @@ class PiperSettings(Group):
     concurrent_renders: int = Field(
         0, ge=0, le=256, description="sentences rendered at once; 0: as many as there are cores"
     )
+    memory_growth_bytes: int = Field(4 << 30, ge=0, le=1 << 50, description=_GROWTH)
 
     def options(self, data_dir: Path) -> dict[str, str]:
         """As the worker's options."""
@@ -40,10 +42,17 @@ class ToneSettings(Group):
     real_time_factor: float = Field(
         0.0, ge=0.0, le=100.0, description="seconds that a second of audio takes"
     )
+    misbehaves: bool = Field(
+        False, description="whether certain characters make its worker hang, end, leak and worse"
+    )
+    memory_growth_bytes: int = Field(1 << 30, ge=0, le=1 << 50, description=_GROWTH)
 
     def options(self) -> dict[str, str]:
         """As the worker's options."""
-        return {"real_time_factor": str(self.real_time_factor)}
+        return {
+            "real_time_factor": str(self.real_time_factor),
+            "misbehaves": str(self.misbehaves).lower(),
+        }
 
 
 class XttsSettings(Group):
@@ -66,6 +75,7 @@ class XttsSettings(Group):
     fixed_batch: bool = Field(
         False, description="a seed gives the same bytes under any load; few callers are slower"
     )
+    memory_growth_bytes: int = Field(8 << 30, ge=0, le=1 << 50, description=_GROWTH)
 
     @field_validator("device")
     @classmethod

@@ -8,8 +8,13 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..ops.logging import LogFormat, LogLevel
+from .admission import AdmissionSettings, QuotaSettings
+from .auth import AuthSettings
 from .cache import CacheSettings
+from .connections import ConnectionSettings
 from .engines import PiperSettings, ToneSettings, XttsSettings
+from .tls import TlsSettings
+from .tracing import TracingSettings
 from .uploads import UploadSettings
 
 __all__ = ["ENV_PREFIX", "Settings"]
@@ -62,17 +67,51 @@ class Settings(BaseSettings):
         le=600.0,
         description="time between health checks; three without an answer end a worker",
     )
+    worker_progress_timeout_s: float = Field(
+        30.0,
+        ge=0.5,
+        le=3600.0,
+        description="how long a worker may make no sound while it is waited for",
+    )
+    worker_drain_s: float = Field(
+        5.0,
+        ge=0.0,
+        le=600.0,
+        description="how long a worker that is replaced in good order may finish what it does",
+    )
+    worker_failure_limit: int = Field(
+        5,
+        ge=1,
+        le=1_000_000,
+        description="failures of an engine in a row, after which calls don't wait for it",
+    )
+    worker_retry_s: float = Field(
+        30.0,
+        ge=0.1,
+        le=3600.0,
+        description="time between the tries to start such an engine again",
+    )
     shutdown_grace_s: float = Field(
         10.0, ge=0.0, le=3600.0, description="how long calls may go on after SIGTERM"
     )
     reflection: bool = Field(True, description="whether grpcurl may ask for the contract")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("auto", description="console, json, or auto: by terminal")
+    log_text: bool = Field(
+        False,
+        description="whether the log also holds what is spoken; careful, that may be private",
+    )
     metrics_listen: str = Field(
         "", description="HOST:PORT where Prometheus may read metrics; empty: nowhere"
     )
+    admission: AdmissionSettings = AdmissionSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
+    tracing: TracingSettings = TracingSettings()
     piper: PiperSettings = PiperSettings()
     tone: ToneSettings = ToneSettings()
     xtts: XttsSettings = XttsSettings()
@@ -108,6 +147,21 @@ class Settings(BaseSettings):
         if len(set(value)) < len(value):
             raise ValueError("names an engine twice")
         return value
+
+    def memory_growth_bytes(self, engine: str) -> int:
+        """How much the worker of this engine may grow; 0 for any amount."""
+        match engine:
+            case "xtts":
+                return self.xtts.memory_growth_bytes
+            case "tone":
+                return self.tone.memory_growth_bytes
+            case _:
+                return self.piper.memory_growth_bytes
+
+    @property
+    def request_limit_bytes(self) -> int:
+        """Of a request that is one message: its text in UTF-8, and room for all else."""
+        return 4 * self.max_text_characters + (64 << 10)
 
     def engine_options(self, engine: str) -> dict[str, str]:
         """The options that the worker of this engine is started with."""

@@ -21,6 +21,9 @@ class UploadSettings(Group):
     timeout_s: float = Field(
         300.0, gt=0.0, le=3600.0, description="how long the bytes of an upload may take"
     )
+    stall_limit_s: float = Field(
+        30.0, gt=0.0, le=3600.0, description="how long an upload may send nothing"
+    )
     prepare_timeout_s: float = Field(
         60.0, gt=0.0, le=600.0, description="how long decoding and preparing may take"
     )

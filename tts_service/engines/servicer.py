@@ -7,7 +7,8 @@ callers of a busy engine take turns chunk by chunk, and there is no queue to bou
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -15,6 +16,7 @@ import structlog
 
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
+from ..ops.tracing import NO_TRACER, Tracer
 from ..pcm import decode_samples
 from ..sampling import Sampling
 from .base import (
@@ -31,6 +33,7 @@ from .base import (
     UnknownVoiceError,
     VoiceShare,
 )
+from .call import EngineCall
 from .turns import Listener, Turns
 
 __all__ = ["EngineServicer"]
@@ -53,9 +56,14 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class EngineServicer(engine_pb2_grpc.EngineServicer):
-    """Answers UNAVAILABLE until an engine is attached."""
+    """Answers UNAVAILABLE until an engine is attached.
 
-    def __init__(self) -> None:
+    Args:
+        tracer: begins the spans of renders and embeddings.
+    """
+
+    def __init__(self, tracer: Tracer = NO_TRACER) -> None:
+        self._tracer = tracer
         self._engine: Engine | None = None
         self._turns: Turns | None = None
         self._log = structlog.get_logger()
@@ -108,8 +116,18 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         self, request: engine_pb2.RenderRequest, context: _Context
     ) -> AsyncIterator[engine_pb2.RenderResponse]:
         """See the contract."""
+        with EngineCall(self._tracer, "Render", context) as call:
+            async with aclosing(self._render(request, context, call)) as responses:
+                async for response in responses:
+                    yield response
+
+    async def _render(
+        self, request: engine_pb2.RenderRequest, context: _Context, call: EngineCall
+    ) -> AsyncGenerator[engine_pb2.RenderResponse]:
         engine, turns = await self._ready(context)
+        description = engine.describe()
         job = _job(request)
+        call.span.note(engine=description.name, characters=len(job.text))
         listener = Listener(request.lead_ms)
         try:
             render = engine.render(job)
@@ -124,7 +142,8 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         except NotPossibleError as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         try:
-            rate_hz = _sample_rate_hz(engine.describe(), job)
+            rate_hz = _sample_rate_hz(description, job)
+            sample_count = 0
             chunk = await _next_chunk(turns, listener, render)
             header = engine_pb2.RenderHeader(
                 sample_rate_hz=rate_hz,
@@ -133,10 +152,12 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             )
             yield engine_pb2.RenderResponse(header=header)
             while chunk is not None:
+                sample_count += len(chunk.samples)
                 listener.gets(len(chunk.samples) / rate_hz)
                 for message in _messages(chunk):
                     yield message
                 chunk = await _next_chunk(turns, listener, render)
+            call.span.note(samples=sample_count)
         except Exception:
             if context.cancelled():
                 raise
@@ -149,6 +170,12 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         self, requests: AsyncIterator[engine_pb2.EmbedRequest], context: _Context
     ) -> engine_pb2.EmbedResponse:
         """See the contract."""
+        with EngineCall(self._tracer, "Embed", context) as call:
+            return await self._embed(requests, context, call)
+
+    async def _embed(
+        self, requests: AsyncIterator[engine_pb2.EmbedRequest], context: _Context, call: EngineCall
+    ) -> engine_pb2.EmbedResponse:
         engine, turns = await self._ready(context)
         if not isinstance(engine, CloningEngine):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the engine does not clone")
@@ -164,6 +191,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if len(samples) == 0 or header.sample_rate_hz <= 0:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there are no samples or no rate")
+        call.span.note(engine=engine.describe().name, samples=len(samples))
         future = turns.submit(
             time.monotonic(), engine.embed, samples, header.sample_rate_hz, header.language
         )

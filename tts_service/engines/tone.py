@@ -27,6 +27,7 @@ from .base import (
     RenderJob,
     UnknownVoiceError,
 )
+from .misbehaviour import Misbehaviour
 
 __all__ = ["ToneEngine"]
 
@@ -111,12 +112,13 @@ class ToneEngine:
     Args:
         real_time_factor: seconds that a second of audio takes, as text; "0" is as fast as
             it goes, "1" is real time.
+        misbehaves: "true" to have it do what `Misbehaviour` lists.
 
     Raises:
-        OptionError: the factor is not a number from 0 to 100.
+        OptionError: the factor is not a number from 0 to 100, or the other no "true" or "false".
     """
 
-    def __init__(self, *, real_time_factor: str = "0") -> None:
+    def __init__(self, *, real_time_factor: str = "0", misbehaves: str = "false") -> None:
         try:
             self._real_time_factor = float(real_time_factor)
         except ValueError:
@@ -125,6 +127,9 @@ class ToneEngine:
             raise OptionError(
                 f"real_time_factor is a number from 0 to 100, not {real_time_factor!r}"
             )
+        if misbehaves not in ("true", "false"):
+            raise OptionError(f"misbehaves is true or false, not {misbehaves!r}")
+        self._misbehaviour = Misbehaviour() if misbehaves == "true" else None
 
     def describe(self) -> EngineDescription:
         """See `Engine.describe`."""
@@ -157,7 +162,7 @@ class ToneEngine:
             )
         else:
             timbre = _timbre(job.voice, job.embedding)
-        return ToneRender(job, timbre, self._real_time_factor)
+        return ToneRender(job, timbre, self._real_time_factor, self._misbehaviour)
 
     def embed(self, samples: NDArray[np.float32], sample_rate_hz: int, language: str) -> bytes:
         """See `CloningEngine.embed`. The language makes no difference."""
@@ -179,8 +184,15 @@ def _timbre(voice: str, embedding: bytes) -> Timbre:
 class ToneRender:
     """One text as tones, a chunk a character."""
 
-    def __init__(self, job: RenderJob, timbre: Timbre, real_time_factor: float) -> None:
+    def __init__(
+        self,
+        job: RenderJob,
+        timbre: Timbre,
+        real_time_factor: float,
+        misbehaviour: Misbehaviour | None,
+    ) -> None:
         self._text = job.text
+        self._misbehaviour = misbehaviour
         self._timbre = timbre
         self._samples_per_character = round(_SAMPLE_RATE_HZ * _CHARACTER_MS / 1000 / job.speed)
         self._pause_s = self._samples_per_character / _SAMPLE_RATE_HZ * real_time_factor
@@ -204,7 +216,10 @@ class ToneRender:
             raise StopIteration
         position = self._position
         self._position += 1
-        return PcmChunk(self._tone(self._text[position]), position, self._position)
+        samples = self._tone(self._text[position])
+        if self._misbehaviour is not None:
+            samples = self._misbehaviour.apply(self._text[position], samples)
+        return PcmChunk(samples, position, self._position)
 
     def cancel(self) -> None:
         """See `Render.cancel`."""

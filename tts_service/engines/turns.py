@@ -3,6 +3,7 @@
 Who hears nothing yet goes first, then whoever runs out of sound soonest.
 """
 
+import contextvars
 import heapq
 import itertools
 import threading
@@ -51,16 +52,19 @@ class Turns:
     ) -> Future[_Result]:
         """Has a function run when it is its turn.
 
+        It runs in the context of this call, so that its log lines name the request.
+
         Args:
             due_s: on `time.monotonic`'s clock.
         """
         future: Future[_Result] = Future()
+        context = contextvars.copy_context()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(function(*arguments))
+                future.set_result(context.run(function, *arguments))
             except BaseException as error:
                 future.set_exception(error)
 

@@ -25,6 +25,7 @@ from grpc_health.v1.health import aio as health_aio
 from protos.engine.v1 import engine_pb2_grpc
 
 from ..ops.logging import configure_logging
+from ..ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
 from .base import OptionError, find_engine
 from .servicer import EngineServicer
 
@@ -32,33 +33,56 @@ __all__ = ["main"]
 
 EXIT_USAGE = 2
 _STOP_GRACE_S = 1.0
+# Well within what the front waits for its workers.
+_FLUSH_TIMEOUT_S = 1.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a worker until it is told to end. Returns the exit status."""
     parsed = _parser().parse_args(arguments)
-    configure_logging(parsed.log_level, parsed.log_format, process=f"worker:{parsed.engine}")
+    process = f"worker:{parsed.engine}"
+    configure_logging(parsed.log_level, parsed.log_format, process=process)
+    tracer = _open_tracer(parsed.trace_endpoint, process)
+    # ONNX Runtime sends usage data to its maker, and keeps it in $HOME and $TMPDIR till then.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if parsed.exit_with_parent:
         # A terminal's Ctrl-C and many supervisors signal all processes. Calls may go on for a
         # while then, and the parent says when they are over.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         threading.Thread(
-            target=_exit_with_parent, args=(parsed.listen,), name="parent-watch", daemon=True
+            target=_exit_with_parent,
+            args=(parsed.listen, tracer),
+            name="parent-watch",
+            daemon=True,
         ).start()
     try:
         options = dict(_split_option(option) for option in parsed.option)
         asyncio.run(
-            _serve(parsed.engine, options, parsed.listen, with_parent=parsed.exit_with_parent)
+            _serve(
+                parsed.engine, options, parsed.listen, tracer, with_parent=parsed.exit_with_parent
+            )
         )
     except OptionError as error:
-        print(f"worker: {error}", file=sys.stderr)  # noqa: T201
+        structlog.get_logger().error("the engine's settings can't be used", problem=str(error))
         return EXIT_USAGE
+    finally:
+        tracer.close(_FLUSH_TIMEOUT_S)
     return 0
 
 
+def _open_tracer(endpoint: str, process: str) -> Tracer:
+    """Speech goes on without traces; an engine's environment may lack what they take."""
+    try:
+        # The front decides what is recorded, and its metadata tells.
+        return open_tracer(endpoint, sample_ratio=0.0, process=process)
+    except TracingUnavailableError as error:
+        structlog.get_logger().warning("there are no traces of this worker", problem=str(error))
+        return NO_TRACER
+
+
 async def _serve(
-    engine_name: str, options: dict[str, str], listen: str, *, with_parent: bool
+    engine_name: str, options: dict[str, str], listen: str, tracer: Tracer, *, with_parent: bool
 ) -> None:
     log = structlog.get_logger()
     loop = asyncio.get_running_loop()
@@ -68,7 +92,7 @@ async def _serve(
             loop.add_signal_handler(number, stop.set)
 
     health = health_aio.HealthServicer()
-    servicer = EngineServicer()
+    servicer = EngineServicer(tracer)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     engine_pb2_grpc.add_EngineServicer_to_server(servicer, server)
@@ -101,7 +125,7 @@ async def _set_health(health: health_aio.HealthServicer, *, serving: bool) -> No
         await health.set(service, response.SERVING if serving else response.NOT_SERVING)
 
 
-def _exit_with_parent(listen: str) -> None:
+def _exit_with_parent(listen: str, tracer: Tracer) -> None:
     """Ends the process when its standard input closes, and takes its socket along."""
     with suppress(OSError):
         while os.read(0, 4096):
@@ -111,6 +135,7 @@ def _exit_with_parent(listen: str) -> None:
         with suppress(OSError):
             socket.unlink(missing_ok=True)
             socket.parent.rmdir()  # only if nothing else lies in it
+    tracer.close(_FLUSH_TIMEOUT_S)
     # At once and from this thread: the main one may be deep in a model.
     os._exit(0)
 
@@ -140,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", default="info", choices=("debug", "info", "warning", "error")
     )
     parser.add_argument("--log-format", default="auto", choices=("auto", "console", "json"))
+    parser.add_argument(
+        "--trace-endpoint", default="", metavar="URL", help="OTLP collector that takes spans"
+    )
     parser.add_argument(
         "--exit-with-parent",
         action="store_true",

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -17,16 +17,29 @@ from numpy.typing import NDArray
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 
 from ..errors import DeadlinePassed, EngineUnavailable, NotPossible, Overloaded, RenderFailed
-from ..pcm import decode_samples
+from ..ops.tracing import Span, current_span
+from .loss import LostReason
+from .received_render import BadAudioError, ReceivedRender, RenderStream
 from .segment_job import SegmentJob
+from .suspects import Suspects
+from .worker_record import WorkerRecord
 
-__all__ = ["Connection", "RenderStream", "SegmentAudio"]
+__all__ = ["Connection"]
 
 _WARM_POLL_S = 0.02
 _EMBED_TIMEOUT_S = 120.0
 _EMBED_PIECE_BYTES = 1 << 18
 # Spread, so that those who were refused together don't come back together.
 _BUSY_RETRY_MS = (500, 1500)
+# What callers are told of a worker that was ended.
+_PROBLEMS = MappingProxyType(
+    {
+        LostReason.SILENT: "; it hung",
+        LostReason.STUCK: "; it hung",
+        LostReason.MEMORY: "; it had grown too large",
+        LostReason.BAD_AUDIO: "; what it answered was no sound",
+    }
+)
 
 _CHANNEL_OPTIONS = (
     # A worker that is starting is tried again soon, not after a second and more.
@@ -41,40 +54,24 @@ _CHANNEL_OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentAudio:
-    """A run of mono samples and the span of the segment that they speak.
-
-    Attributes:
-        samples: shape (n,), float32, full scale 1.0.
-        start_character: first code point of the span in the segment's text.
-        end_character: one past the last.
-    """
-
-    samples: NDArray[np.float32]
-    start_character: int
-    end_character: int
-
-
-@dataclass(frozen=True, slots=True)
-class RenderStream:
-    """A render whose header has arrived.
-
-    Attributes:
-        sample_count: samples of the whole segment, where the engine knew it.
-        audio: the samples, to be read once.
-    """
-
-    sample_rate_hz: int
-    sample_count: int | None
-    audio: AsyncIterator[SegmentAudio]
-
-
 class Connection:
-    """Speaks to one worker. Close it when the worker is gone."""
+    """Speaks to one worker. Close it when the worker is gone.
 
-    def __init__(self, engine: str, address: str) -> None:
+    Args:
+        suspects: the engine's, which outlive its workers.
+
+    Attributes:
+        record: what is noticed of the worker.
+        lost_reason: why it was ended, set by whoever ends it, for its callers.
+    """
+
+    def __init__(self, engine: str, address: str, suspects: Suspects | None = None) -> None:
+        self.record = WorkerRecord()
+        self.lost_reason: LostReason | None = None
         self._engine = engine
+        self._suspects = suspects or Suspects()
+        self._is_closed = False
+        self._description: engine_pb2.DescribeResponse | None = None
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub: engine_pb2_grpc.EngineAsyncStub = engine_pb2_grpc.EngineStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
@@ -104,7 +101,8 @@ class Connection:
             EngineUnavailable: the worker is gone.
         """
         with self._translated_errors():
-            return await self._stub.Describe(engine_pb2.DescribeRequest())
+            self._description = await self._stub.Describe(engine_pb2.DescribeRequest())
+        return self._description
 
     @asynccontextmanager
     async def render(self, job: SegmentJob, *, request_id: str) -> AsyncIterator[RenderStream]:
@@ -113,21 +111,33 @@ class Connection:
         Raises, here and from the stream's `audio`:
             EngineUnavailable: the worker ended or can't be reached.
             Overloaded: the engine has as many renders open as it takes.
-            NotPossible: this installation of the engine can't do it.
-            RenderFailed: the engine failed on this text.
+            NotPossible: this installation of the engine can't do it, or workers end on it.
+            RenderFailed: the engine failed on this text, or what it answered is no sound.
         """
-        call = self._stub.Render(job.to_proto(), metadata=(("x-request-id", request_id),))
-        responses = aiter(call)
+        self._suspects.check(self._engine, job.text)
+        self._check_open()
         try:
-            with self._translated_errors():
-                header = (await anext(responses, engine_pb2.RenderResponse())).header
-                if header.sample_rate_hz <= 0:
-                    raise self._broken("no usable header")
-                known = header.sample_count if header.HasField("sample_count") else None
-                audio = self._audio(responses, header.sample_format, len(job.text))
-                yield RenderStream(header.sample_rate_hz, known, audio)
-        finally:
-            call.cancel()
+            with self._translated_errors(), self._span("Render") as span:
+                span.note(characters=len(job.text), is_ahead=job.look_ahead)
+                metadata = (("x-request-id", request_id), *span.headers)
+                call = self._stub.Render(job.to_proto(), metadata=metadata)
+                received = ReceivedRender(
+                    aiter(call),
+                    characters=len(job.text),
+                    sample_rate_hz=self._sample_rate_hz(job),
+                    record=self.record,
+                )
+                try:
+                    with self.record.open_call():
+                        stream = await received.begin()
+                        span.event("first audio")
+                        yield stream
+                finally:
+                    call.cancel()
+            self._suspects.spoken(job.text)
+        except EngineUnavailable:
+            self._suspects.lost_worker(job.text)
+            raise
 
     async def embed(
         self, samples: NDArray[np.int16], *, sample_rate_hz: int, language: str
@@ -138,38 +148,46 @@ class Connection:
             EngineUnavailable: the worker ended or can't be reached.
             RenderFailed: the engine failed on this recording.
         """
-        with self._translated_errors():
+        self._check_open()
+        with (
+            self.record.open_call(),
+            self.record.waits(),
+            self._translated_errors(),
+            self._span("Embed") as span,
+        ):
+            span.note(samples=len(samples))
             response = await self._stub.Embed(
-                _embed_requests(samples, sample_rate_hz, language), timeout=_EMBED_TIMEOUT_S
+                _embed_requests(samples, sample_rate_hz, language),
+                timeout=_EMBED_TIMEOUT_S,
+                metadata=(*_request_id(), *span.headers),
             )
         return response.embedding
 
     async def close(self) -> None:
-        """Closes the channel. Calls in progress end with their worker, not with this."""
+        """Closes the channel. The worker is lost to calls that are in progress."""
+        self._is_closed = True
         await self._channel.close()
 
-    async def _audio(
-        self,
-        responses: AsyncIterator[engine_pb2.RenderResponse],
-        sample_format: engine_pb2.SampleFormat.ValueType,
-        characters: int,
-    ) -> AsyncIterator[SegmentAudio]:
-        async for response in responses:
-            chunk = response.audio
-            try:
-                samples = decode_samples(chunk.samples, sample_format)
-            except ValueError as error:
-                raise self._broken(str(error)) from error
-            start, end = (
-                (chunk.span.start_character, chunk.span.end_character)
-                if chunk.HasField("span")
-                else (0, characters)
-            )
-            yield SegmentAudio(samples, start, end)
+    def _check_open(self) -> None:
+        # gRPC has an error of its own for a closed channel, which is none of a call's.
+        if self._is_closed:
+            raise self._lost()
 
-    def _broken(self, what: str) -> RenderFailed:
-        structlog.get_logger().error("worker broke the contract", engine=self._engine, what=what)
-        return RenderFailed(self._engine)
+    def _sample_rate_hz(self, job: SegmentJob) -> int | None:
+        """What the worker said the rate of such a render would be."""
+        if self._description is None:
+            return None
+        speaker = job.speakers[0]
+        if len(job.speakers) > 1 or speaker.embedding:
+            return self._description.clone_sample_rate_hz
+        rates_hz = {voice.id: voice.sample_rate_hz for voice in self._description.voices}
+        return rates_hz.get(speaker.voice)
+
+    def _span(self, method: str) -> Span:
+        """The span of a call of the worker."""
+        span = current_span().call(f"/engine.v1.Engine/{method}")
+        span.note(engine=self._engine)
+        return span
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -178,6 +196,10 @@ class Connection:
             yield
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
+        except BadAudioError as error:
+            self.record.spoke_badly()
+            structlog.get_logger().error("bad audio", engine=self._engine, what=str(error))
+            raise RenderFailed(self._engine, "answered with what is no sound") from error
         except asyncio.CancelledError:
             # grpc.aio raises this for a call whose channel was closed, too.
             task = asyncio.current_task()
@@ -206,12 +228,19 @@ class Connection:
                 return RenderFailed(self._engine)
 
     def _lost(self) -> EngineUnavailable:
+        problem = "" if self.lost_reason is None else _PROBLEMS.get(self.lost_reason, "")
         return EngineUnavailable(
             self._engine,
-            "lost its worker while it was speaking",
+            f"lost its worker while it was speaking{problem}",
             reason="WORKER_LOST",
             retry_after_ms=1000,
         )
+
+
+def _request_id() -> tuple[tuple[str, str], ...]:
+    """Metadata that says for which request this is, if it is for one."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return (("x-request-id", str(request_id)),) if request_id else ()
 
 
 def _embed_requests(

@@ -1,13 +1,19 @@
 """All engines of this server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from .connection import Connection
 from .supervisor import EngineState, Supervisor
+from .worker_limits import WorkerLimits
 from .worker_process import WorkerCommand
 
 __all__ = ["Fleet"]
+
+# Calls that may wait for an engine that has not said what it can do.
+_CALLS_BEFORE_READY = 8
+# Renders that take turns on a thread, each of which stays ahead of its listener.
+_TURNS_EACH = 4
 
 
 class Fleet:
@@ -15,25 +21,22 @@ class Fleet:
 
     Args:
         commands: how to start each worker, in order of preference.
-        start_timeout_s: how long a worker may take to be warm.
-        health_interval_s: see `Supervisor`.
+        limits: what the worker of each engine is allowed, by the engine's name.
         on_change: awaited after an engine's state changed.
+        on_lost: see `Supervisor`.
     """
 
     def __init__(
         self,
         commands: Sequence[WorkerCommand],
+        limits: Mapping[str, WorkerLimits],
         *,
-        start_timeout_s: float,
-        health_interval_s: float,
         on_change: Callable[[], Awaitable[None]],
+        on_lost: Callable[[str, str], None] = lambda _engine, _reason: None,
     ) -> None:
         self._supervisors = {
             command.engine: Supervisor(
-                command,
-                start_timeout_s=start_timeout_s,
-                health_interval_s=health_interval_s,
-                on_change=on_change,
+                command, limits[command.engine], on_change=on_change, on_lost=on_lost
             )
             for command in commands
         }
@@ -72,6 +75,15 @@ class Fleet:
     ) -> Connection:
         """Returns a connection to the engine's worker; see `Supervisor.connection`."""
         return await self._supervisors[engine].connection(timeout_s, successor_of=successor_of)
+
+    def calls_at_once(self, engine: str) -> int:
+        """How many calls an engine has time for at once, by what it said of itself."""
+        description = self._supervisors[engine].description
+        if description is None:
+            return _CALLS_BEFORE_READY
+        if description.max_open_renders:  # a batch, which others wait for within the engine
+            return description.max_concurrent_renders
+        return _TURNS_EACH * description.max_concurrent_renders
 
     async def wait_until_described(self, timeout_s: float) -> None:
         """Waits until every engine has described itself once.

@@ -1,7 +1,6 @@
 """Keeps one worker alive: start, wait until it is warm, watch, start again."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -11,21 +10,19 @@ import structlog
 from protos.engine.v1 import engine_pb2
 
 from ..errors import EngineUnavailable
+from .breaker import Breaker
 from .connection import Connection
+from .loss import LostReason
+from .suspects import Suspects
+from .worker_limits import WorkerLimits
 from .worker_process import WorkerCommand, WorkerProcess
+from .worker_watch import WorkerWatch
 
 __all__ = ["EngineState", "Supervisor", "WorkerMisconfiguredError"]
 
-_FIRST_BACKOFF_S = 0.2
-# A worker that came up before will likely come up again, and callers are waiting for it.
-_LAST_BACKOFF_S = 3.0
-_LAST_BACKOFF_NEVER_READY_S = 30.0
-# A worker that served for so long starts the count of failures anew.
-_STABLE_AFTER_S = 60.0
 _STOP_GRACE_S = 3.0
-# So many health checks in a row that a worker leaves without an answer, and it counts as hung.
-_HEALTH_MISSES = 3
 _EXIT_USAGE = 2
+_RETRY_MS = 1000
 
 
 class WorkerMisconfiguredError(Exception):
@@ -38,6 +35,8 @@ class EngineState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     RESTARTING = "restarting"
+    # It failed again and again; there is a try now and then, and nobody waits for it.
+    BROKEN = "broken"
 
 
 class Supervisor:
@@ -45,29 +44,40 @@ class Supervisor:
 
     Args:
         command: how to start it.
-        start_timeout_s: a worker that isn't warm by then is ended and started again.
-        health_interval_s: time between health checks, and for the answer to each.
+        limits: what it is allowed.
         on_change: awaited after each change of `state`.
+        on_lost: called with the engine's name and a `LostReason`, once for every end of a
+            worker that wasn't asked for.
 
     Attributes:
         description: what the engine said of itself last; None before it was ready once.
+        pid: of the worker that is running or starting; None between two of them.
+        ready_since_s: when the worker that serves became ready, in seconds since 1970; None
+            while none does.
+        restarts: how often a worker was started after the first.
     """
 
     def __init__(
         self,
         command: WorkerCommand,
+        limits: WorkerLimits,
         *,
-        start_timeout_s: float,
-        health_interval_s: float,
         on_change: Callable[[], Awaitable[None]],
+        on_lost: Callable[[str, str], None],
     ) -> None:
         self.engine = command.engine
         self.state = EngineState.STARTING
         self.description: engine_pb2.DescribeResponse | None = None
+        self.pid: int | None = None
+        self.ready_since_s: float | None = None
+        self.restarts = 0
         self._command = command
-        self._start_timeout_s = start_timeout_s
-        self._health_interval_s = health_interval_s
+        self._limits = limits
         self._on_change = on_change
+        self._on_lost = on_lost
+        self._breaker = Breaker(failure_limit=limits.failure_limit, retry_s=limits.retry_s)
+        self._suspects = Suspects()
+        self._next_start_s = 0.0
         self._connection: Connection | None = None
         self._changed = asyncio.Condition()
         self._log = structlog.get_logger().bind(engine=self.engine)
@@ -78,22 +88,26 @@ class Supervisor:
         Raises:
             WorkerMisconfiguredError: the worker refused its options at its first start.
         """
-        failures = 0
         while True:
             try:
-                served_s = await self._run_worker()
+                reason = await self._run_worker()
             except WorkerMisconfiguredError:
                 raise
-            except Exception:  # no room, no processes left: the other engines go on
-                self._log.exception("worker could not be started")
-                served_s = 0.0
-            failures = 1 if served_s > _STABLE_AFTER_S else failures + 1
-            # Spread, so that many engines that died together don't start together.
-            longest_s = _LAST_BACKOFF_S if served_s > 0 else _LAST_BACKOFF_NEVER_READY_S
-            backoff_s = min(longest_s, _FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 16))
-            backoff_s *= random.uniform(0.8, 1.2)
-            self._log.warning("worker starts again", failures=failures, in_s=round(backoff_s, 2))
+            except Exception:  # the other engines go on
+                self._log.exception("worker was lost for a reason of the front's")
+                self._breaker.failed()
+                reason = LostReason.START
+            self._on_lost(self.engine, reason)
+            backoff_s = self._breaker.backoff_s()
+            self._next_start_s = time.monotonic() + backoff_s
+            self._log.warning(
+                "worker starts again",
+                reason=reason.value,
+                failures=self._breaker.failures,
+                in_s=round(backoff_s, 2),
+            )
             await asyncio.sleep(backoff_s)
+            self.restarts += 1
 
     async def connection(
         self, timeout_s: float, *, successor_of: Connection | None = None
@@ -104,81 +118,153 @@ class Supervisor:
             successor_of: a connection whose worker was lost; the next worker's is wanted.
 
         Raises:
-            EngineUnavailable: it isn't warm after `timeout_s`.
+            EngineUnavailable: it isn't warm after `timeout_s`, or fails again and again.
         """
         try:
             async with asyncio.timeout(timeout_s), self._changed:
                 while self._connection is None or self._connection is successor_of:
+                    if self.state is EngineState.BROKEN:
+                        raise self._broken()
                     await self._changed.wait()
                 return self._connection
         except TimeoutError:
             raise EngineUnavailable(
-                self.engine, "is starting", reason="ENGINE_STARTING", retry_after_ms=1000
+                self.engine, "is starting", reason="ENGINE_STARTING", retry_after_ms=_RETRY_MS
             ) from None
 
-    async def _run_worker(self) -> float:
-        """One life of a worker. Returns for how many seconds it served."""
-        process = await WorkerProcess.start(self._command)
+    def _broken(self) -> EngineUnavailable:
+        until_start_s = max(0.0, self._next_start_s - time.monotonic())
+        return EngineUnavailable(
+            self.engine,
+            "fails again and again, and is tried now and then",
+            reason="ENGINE_BROKEN",
+            retry_after_ms=round(until_start_s * 1000) + _RETRY_MS,
+        )
+
+    async def _run_worker(self) -> LostReason:
+        """One life of a worker. Returns why it ended."""
         try:
-            connection = Connection(self.engine, process.address)
+            process = await WorkerProcess.start(self._command)
+        except OSError:  # no room, no processes left
+            self._log.exception("worker could not be started")
+            self._breaker.failed()
+            await self._change(self._state_without_worker(), None)
+            return LostReason.START
+        self.pid = process.pid
+        grace_s = _STOP_GRACE_S
+        try:
+            connection = Connection(self.engine, process.address, self._suspects)
             try:
-                return await self._use(process, connection)
+                if not await self._start(process, connection):
+                    return LostReason.START
+                reason, is_urgent = await self._serve(process, connection)
+                if is_urgent:
+                    grace_s = 0.0
+                return reason
             finally:
-                await self._change(EngineState.RESTARTING, None)
+                await self._change(self._state_without_worker(), None)
                 await connection.close()
         finally:
-            await process.stop(_STOP_GRACE_S)
+            await process.stop(grace_s)
+            self.pid = None
 
-    async def _use(self, process: WorkerProcess, connection: Connection) -> float:
+    async def _start(self, process: WorkerProcess, connection: Connection) -> bool:
+        """Waits until the worker is warm, and says whether it is."""
         began_s = time.monotonic()
         ended = asyncio.create_task(process.wait())
         warm = asyncio.create_task(self._warm_up(connection))
-        tasks = {ended, warm}
         try:
             await asyncio.wait(
-                tasks, timeout=self._start_timeout_s, return_when=asyncio.FIRST_COMPLETED
+                {ended, warm},
+                timeout=self._limits.start_timeout_s,
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if ended.done():
                 self._log.error("worker ended while it started", exit_status=ended.result())
                 if ended.result() == _EXIT_USAGE and self.description is None:
                     raise WorkerMisconfiguredError(self.engine)
-                return 0.0
+                self._breaker.failed()
+                return False
             if not warm.done():
-                self._log.error("worker isn't warm in time", after_s=self._start_timeout_s)
-                return 0.0
+                self._log.error("worker isn't warm in time", after_s=self._limits.start_timeout_s)
+                self._breaker.trip()
+                return False
             self.description = warm.result()
-            ready_s = time.monotonic()
-            self._log.info("engine ready", pid=process.pid, start_s=round(ready_s - began_s, 2))
-            await self._change(EngineState.READY, connection)
-
-            silent = asyncio.create_task(self._watch(connection))
-            tasks.add(silent)
-            await asyncio.wait({ended, silent}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                self._log.error("worker ended", pid=process.pid, exit_status=ended.result())
-            else:
-                self._log.error("worker hangs and is ended", pid=process.pid)
-            return time.monotonic() - ready_s
         finally:
-            for task in tasks:
+            for task in (ended, warm):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(ended, warm, return_exceptions=True)
+        start_s = round(time.monotonic() - began_s, 2)
+        self._log.info("engine ready", pid=process.pid, start_s=start_s)
+        return True
+
+    async def _serve(
+        self, process: WorkerProcess, connection: Connection
+    ) -> tuple[LostReason, bool]:
+        """Lets the worker serve as long as it does.
+
+        Returns:
+            Why it doesn't any more, and whether it has ended or is to be ended at once.
+        """
+        watch = WorkerWatch(process, connection, self._limits, self._log)
+        must_end = asyncio.create_task(watch.must_end())
+        must_go = asyncio.create_task(watch.must_go())
+        ready_s = time.monotonic()
+        try:
+            await self._change(EngineState.READY, connection)
+            await asyncio.wait({must_end, must_go}, return_when=asyncio.FIRST_COMPLETED)
+            reason = (must_end if must_end.done() else must_go).result()
+            self._breaker.served(time.monotonic() - ready_s)
+            if _speaks_against_engine(reason, connection):
+                self._breaker.failed()
+            connection.lost_reason = reason
+            if not must_end.done():
+                await self._change(self._state_without_worker(), None)
+                await self._drain(connection, must_end)
+            return reason, must_end.done()
+        finally:
+            for task in (must_end, must_go):
+                task.cancel()
+            await asyncio.gather(must_end, must_go, return_exceptions=True)
+
+    async def _drain(self, connection: Connection, must_end: asyncio.Task[LostReason]) -> None:
+        """Lets the worker finish what it does, for a while."""
+        idle = asyncio.create_task(connection.record.idle())
+        try:
+            await asyncio.wait(
+                {idle, must_end},
+                timeout=self._limits.drain_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            idle.cancel()
+            await asyncio.gather(idle, return_exceptions=True)
 
     @staticmethod
     async def _warm_up(connection: Connection) -> engine_pb2.DescribeResponse:
         await connection.wait_until_warm()
         return await connection.describe()
 
-    async def _watch(self, connection: Connection) -> None:
-        """Returns when the worker has not answered for a while."""
-        misses = 0
-        while misses < _HEALTH_MISSES:
-            await asyncio.sleep(self._health_interval_s)
-            misses = 0 if await connection.answers(self._health_interval_s) else misses + 1
+    def _state_without_worker(self) -> EngineState:
+        return EngineState.BROKEN if self._breaker.is_open else EngineState.RESTARTING
 
     async def _change(self, state: EngineState, connection: Connection | None) -> None:
+        if (state, connection) == (self.state, self._connection):
+            return
         async with self._changed:
             self.state = state
             self._connection = connection
+            self.ready_since_s = None if connection is None else time.time()
             self._changed.notify_all()
         await self._on_change()
+
+
+def _speaks_against_engine(reason: LostReason, connection: Connection) -> bool:
+    """Whether the next worker of the engine is likely to fare no better.
+
+    A worker that has outgrown its bound has served until then, and bad audio may be a matter of
+    one text, if others were spoken well.
+    """
+    if reason is LostReason.BAD_AUDIO:
+        return not connection.record.has_spoken_well
+    return reason is not LostReason.MEMORY

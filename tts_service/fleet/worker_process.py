@@ -22,6 +22,7 @@ class WorkerCommand:
         options: the engine's options.
         log_level: as the front's.
         log_format: as the front's.
+        trace_endpoint: as the front's; empty: the worker records no spans.
         python: interpreter that has the engine's packages; an engine may live in a virtual
             environment of its own.
     """
@@ -30,6 +31,7 @@ class WorkerCommand:
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     log_level: str = "info"
     log_format: str = "auto"
+    trace_endpoint: str = ""
     python: str = sys.executable
 
     def arguments(self, listen: str) -> list[str]:
@@ -39,6 +41,7 @@ class WorkerCommand:
             *(self.python, "-m", "tts_service.engines.worker", "--exit-with-parent"),
             *(f"--engine={self.engine}", f"--listen={listen}"),
             *(f"--log-level={self.log_level}", f"--log-format={self.log_format}"),
+            *([f"--trace-endpoint={self.trace_endpoint}"] if self.trace_endpoint else []),
             *options,
         ]
 

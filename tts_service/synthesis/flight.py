@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
 
 from ..errors import ReadTooSlowly
+from ..ops.tracing import current_span
 from .events import Frame
 from .rendition import Totals
 
@@ -20,12 +21,16 @@ class Flight:
         limit_bytes: how much it holds. When it has grown beyond that, nobody can join it any
             more, and a reader who falls back as far is cut off: nobody waits for another.
         is_shared: whether others may join; else what was read is dropped.
+
+    Attributes:
+        origin: the span of the call that began it.
     """
 
     def __init__(
         self, *, seed: int | None, lead_ms: int, limit_bytes: int, is_shared: bool = True
     ) -> None:
         self.seed = seed
+        self.origin = current_span()
         self._lead_ms = lead_ms
         self._limit_bytes = limit_bytes
         self._is_shared = is_shared

@@ -8,13 +8,16 @@ further ahead than a bound.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..admission import Place
 from ..errors import EngineUnavailable, Overloaded
 from ..fleet import Connection, Fleet, SegmentJob, Speaker
+from ..ops.metrics import SpeechMetrics
 from ..voices import Embeddings
 from .mix import VoicePart
 from .plan import Segment
@@ -51,6 +54,8 @@ async def render_utterance(
     fleet: Fleet,
     embeddings: Embeddings,
     memo: SegmentMemo,
+    place: Place,
+    metrics: SpeechMetrics,
     *,
     request_id: str,
     engine_wait_s: float,
@@ -61,12 +66,16 @@ async def render_utterance(
     Closing the generator stops the render in the worker.
 
     Args:
+        place: at the engine; is closed when all is rendered, and left idle while so much is ahead
+            that the engine isn't needed.
         engine_wait_s: how long to wait for an engine that is starting.
 
     Raises:
         EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
     """
-    rendering = _Rendering(utterance, fleet, embeddings, memo, request_id, engine_wait_s, ahead_ms)
+    rendering = _Rendering(
+        utterance, fleet, embeddings, memo, place, metrics, request_id, engine_wait_s, ahead_ms
+    )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
         while (item := await rendering.queue.get()) is not None:
@@ -90,6 +99,8 @@ class _Rendering:
         fleet: Fleet,
         embeddings: Embeddings,
         memo: SegmentMemo,
+        place: Place,
+        metrics: SpeechMetrics,
         request_id: str,
         engine_wait_s: float,
         ahead_ms: int,
@@ -101,6 +112,8 @@ class _Rendering:
         self._fleet = fleet
         self._embeddings = embeddings
         self._memo = memo
+        self._place = place
+        self._metrics = metrics
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
         self._speakers: tuple[Speaker, ...] = ()
@@ -121,6 +134,7 @@ class _Rendering:
                 pause = np.zeros(speech.sample_rate_hz * segment.pause_ms // 1000, dtype=np.float32)
                 end = segment.end_character
                 await self._put(pause, speech.sample_rate_hz, (end, end), None)
+            self._place.close(is_whole=True)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
         await self.queue.put(last)
@@ -194,12 +208,15 @@ class _Rendering:
         self, connection: Connection, segment: Segment, job: SegmentJob
     ) -> SegmentSpeech:
         runs = []
-        async with connection.render(job, request_id=self._request_id) as stream:
-            total = self._total(stream.sample_count)
-            async for audio in stream.audio:
-                runs.append(audio)
-                span = segment.source_span(audio.start_character, audio.end_character)
-                await self._put(audio.samples, stream.sample_rate_hz, span, total)
+        with self._metrics.render(self._utterance.voice.engine) as meter:
+            async with connection.render(job, request_id=self._request_id) as stream:
+                total = self._total(stream.sample_count)
+                async for audio in stream.audio:
+                    meter.came(len(audio.samples) / stream.sample_rate_hz)
+                    runs.append(audio)
+                    span = segment.source_span(audio.start_character, audio.end_character)
+                    await self._put(audio.samples, stream.sample_rate_hz, span, total)
+                    meter.waits()
         return SegmentSpeech(stream.sample_rate_hz, tuple(runs), time.time())
 
     def _total(self, segment_samples: int | None) -> int | None:
@@ -218,6 +235,7 @@ class _Rendering:
             run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS
             end = start + rate_hz * run_ms // 1000
             self._run_count += 1
-            await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
+            with self._place.idle() if self.queue.full() else nullcontext():
+                await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
             start = end
         self._heard_until_s = max(self._heard_until_s, time.monotonic()) + len(samples) / rate_hz

@@ -46,6 +46,11 @@ class SegmentMemo:
         return bool(self._known)
 
     @property
+    def knows_all(self) -> bool:
+        """Whether all segments were there when it began, so that no engine is needed."""
+        return all(key in self._known for key in self._keys)
+
+    @property
     def made_s(self) -> float:
         """When the oldest of it was made, in seconds since 1970."""
         return min(self._oldest_s, time.time())

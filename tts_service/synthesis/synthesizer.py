@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
+from ..admission import Admission, Caller, Place
 from ..errors import NotCached
 from ..fleet import Fleet
+from ..ops.metrics import SpeechMetrics
+from ..ops.tracing import current_span
 from ..voices import Embeddings, VoiceDirectory
 from .cache_mode import CacheMode, CacheStatus
 from .encoder import ThreadedEncoder
@@ -44,6 +47,8 @@ class Synthesizer:
         directory: VoiceDirectory,
         embeddings: Embeddings,
         cache: SpeechCache,
+        admission: Admission,
+        metrics: SpeechMetrics,
         *,
         engine_wait_s: float,
         render_ahead_ms: int,
@@ -52,6 +57,8 @@ class Synthesizer:
         self._directory = directory
         self._embeddings = embeddings
         self._cache = cache
+        self._admission = admission
+        self._metrics = metrics
         self._engine_wait_s = engine_wait_s
         self._render_ahead_ms = render_ahead_ms
         self._flights = Flights()
@@ -63,7 +70,7 @@ class Synthesizer:
         self._pool.shutdown()
 
     async def synthesize(
-        self, utterance: Utterance, mode: CacheMode, *, request_id: str, arrived_s: float
+        self, utterance: Utterance, mode: CacheMode, caller: Caller, *, arrived_s: float
     ) -> AsyncGenerator[Event]:
         """Yields a header, the audio as it is made, and a summary.
 
@@ -76,23 +83,35 @@ class Synthesizer:
 
         Raises:
             NotCached: it isn't kept, and nothing else was asked for.
+            Overloaded: it has to be spoken, and there is no place for it.
             ServiceError: see `render_utterance`.
         """
-        source = await self._find_source(utterance, mode, request_id)
+        source = await self._find_source(utterance, mode, caller)
         first_audio_s = last_audio_s = arrived_s
-        header: Header | None = _header(utterance, source, request_id)
+        header: Header | None = _header(utterance, source, caller.request_id)
+        meter = self._metrics.stream(
+            engine=utterance.voice.engine,
+            encoding=utterance.audio_format.encoding.value,
+            cache=source.status.value,
+            characters=utterance.character_count,
+            arrived_s=arrived_s,
+        )
         try:
             async with aclosing(source.frames()) as frames:
                 async for frame in frames:
+                    meter.came(frame.duration_ms)
                     if header is not None:
                         yield header
                     yield frame
                     # The transport has taken it.
                     last_audio_s = time.monotonic()
+                    meter.taken(len(frame.data), frame.duration_ms, last_audio_s)
                     if header is not None:
                         header, first_audio_s = None, last_audio_s
+                        current_span().event("first audio")
         finally:
             source.close()
+            meter.close()
         if header is not None:
             yield header
         totals, rate_hz = source.totals, utterance.audio_format.sample_rate_hz
@@ -106,28 +125,21 @@ class Synthesizer:
             character_count=utterance.character_count,
         )
 
-    async def _find_source(self, utterance: Utterance, mode: CacheMode, request_id: str) -> Source:
+    async def _find_source(self, utterance: Utterance, mode: CacheMode, caller: Caller) -> Source:
         key = rendition_key(utterance)
         if mode.looks and (source := self._at_hand(key, mode)) is not None:
             return source
         keys = segment_keys(utterance)
         known: Set[str] = frozenset()
         if mode.looks:
-            found, known = await self._cache.find(key, keys)
+            with current_span().child("look-up"):
+                found, known = await self._cache.find(key, keys)
             if found is not None:
                 self._cache.count("disk")
                 return KeptSource(found)
             # While the disk was read, somebody may have begun or finished the same.
             if (source := self._at_hand(key, mode)) is not None:
                 return source
-        if mode.looks and all(segment_key in known for segment_key in keys):
-            status = CacheStatus.HIT
-            self._cache.count("segments")
-        else:
-            if mode is CacheMode.ONLY:
-                raise NotCached
-            status = CacheStatus.MISS
-            self._cache.count("miss" if mode.keeps else "bypass")
         memo = SegmentMemo(
             self._cache,
             keys,
@@ -135,7 +147,15 @@ class Synthesizer:
             collects=mode.keeps and self._cache.is_on,
             may_speak=mode is not CacheMode.ONLY,
         )
-        return FlightSource(self._start(utterance, key, memo, mode, request_id), status)
+        if mode.looks and memo.knows_all:
+            status = CacheStatus.HIT
+            self._cache.count("segments")
+        else:
+            if mode is CacheMode.ONLY:
+                raise NotCached
+            status = CacheStatus.MISS
+            self._cache.count("miss" if mode.keeps else "bypass")
+        return FlightSource(self._start(utterance, key, memo, mode, caller), status)
 
     def _at_hand(self, key: str, mode: CacheMode) -> Source | None:
         """Finds what can be heard at once, or is on its way."""
@@ -146,10 +166,11 @@ class Synthesizer:
         if flight is None:
             return None
         self._cache.count("joined")
+        current_span().link(flight.origin)
         return FlightSource(flight, CacheStatus.JOINED)
 
     def _start(
-        self, utterance: Utterance, key: str, memo: SegmentMemo, mode: CacheMode, request_id: str
+        self, utterance: Utterance, key: str, memo: SegmentMemo, mode: CacheMode, caller: Caller
     ) -> Flight:
         # Segments that were kept have seeds of their own, if the caller named none.
         mixed = utterance.is_seed_drawn and memo.has_known
@@ -161,7 +182,8 @@ class Synthesizer:
         )
 
         async def make() -> None:
-            await self._render(flight, utterance, memo, request_id)
+            with await self._place(utterance, memo, caller) as place:
+                await self._render(flight, utterance, memo, place, caller.request_id)
             # One that was begun later, to speak it anew, is what is to be kept.
             is_latest = mode.keeps and self._flights.holds(key, flight)
             if is_latest and flight.frames and flight.is_whole and self._has_voices(utterance):
@@ -176,8 +198,21 @@ class Synthesizer:
         )
         return flight
 
+    async def _place(self, utterance: Utterance, memo: SegmentMemo, caller: Caller) -> Place:
+        """Where it may be rendered; what is all kept needs no engine."""
+        if memo.knows_all:
+            return Place()
+        return await self._admission.enter(
+            utterance.voice.engine, caller, utterance.character_count
+        )
+
     async def _render(
-        self, flight: Flight, utterance: Utterance, memo: SegmentMemo, request_id: str
+        self,
+        flight: Flight,
+        utterance: Utterance,
+        memo: SegmentMemo,
+        place: Place,
+        request_id: str,
     ) -> None:
         maker = FrameMaker(utterance.audio_format.sample_rate_hz, joins=utterance.joins_frames)
         pcm_runs = render_utterance(
@@ -185,6 +220,8 @@ class Synthesizer:
             self._fleet,
             self._embeddings,
             memo,
+            place,
+            self._metrics,
             request_id=request_id,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,

@@ -68,6 +68,9 @@ class Catalog:
     Args:
         voices: if an id comes twice, the first voice has it, and the later one is called
             `ENGINE/ID`, or `uploaded/ID`.
+
+    Attributes:
+        uploaded_count: how many of them were uploaded.
     """
 
     def __init__(self, voices: Iterable[Voice] = ()) -> None:
@@ -77,6 +80,7 @@ class Catalog:
             free = voice.id if voice.id not in by_id else f"{origin}/{voice.id}"
             by_id[free] = replace(voice, id=free)
         self._by_id = dict(sorted(by_id.items()))
+        self.uploaded_count = sum(voice.stored is not None for voice in by_id.values())
 
     def __len__(self) -> int:
         return len(self._by_id)

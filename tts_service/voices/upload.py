@@ -35,7 +35,14 @@ from voice_store import (
 from voice_store.prepared import parse_prepared
 
 from ..config import UploadSettings
-from ..errors import DeadlinePassed, InvalidRequest, NotPossible, Overloaded, Violation
+from ..errors import (
+    DeadlinePassed,
+    InvalidRequest,
+    NotPossible,
+    Overloaded,
+    UploadStalled,
+    Violation,
+)
 from ..text import parse_language
 from .catalog import Voice
 from .directory import VoiceDirectory
@@ -95,6 +102,7 @@ class VoiceUploads:
             VoiceExistsError: the id is taken.
             StorageFullError: there is no room.
             Overloaded: too many uploads are going on.
+            UploadStalled: no part came for a while.
             EngineUnavailable, RenderFailed: the cloning engine failed; nothing was stored.
         """
         if self._running >= self._limits.max_concurrent:
@@ -105,7 +113,7 @@ class VoiceUploads:
             )
         self._running += 1
         try:
-            return await self._upload(parts)
+            return await self._upload(_in_time(parts, self._limits.stall_limit_s))
         finally:
             self._running -= 1
 
@@ -260,6 +268,21 @@ class VoiceUploads:
 
     def _voice(self, stored: StoredVoice) -> Voice:
         return self._directory.catalog.get(stored.id)
+
+
+async def _in_time(
+    parts: AsyncIterator[UploadPart], stall_limit_s: float
+) -> AsyncIterator[UploadPart]:
+    """Yields the parts, each of which has to come within `stall_limit_s`."""
+    while True:
+        try:
+            async with asyncio.timeout(stall_limit_s):
+                part = await anext(parts, None)
+        except TimeoutError:
+            raise UploadStalled(stall_limit_s) from None
+        if part is None:
+            return
+        yield part
 
 
 @contextmanager

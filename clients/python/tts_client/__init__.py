@@ -10,6 +10,9 @@
 
         client.upload_voice("me.wav", name="Me", language="en-US", voice_id="me")
 
+    with Client("tts.example:443", tls=True, token=token) as client:
+        ...
+
 `AsyncClient` does the same for asyncio. Every failure is a `TtsError`; see `tts_client.errors`.
 """
 
@@ -54,6 +57,7 @@ from tts_client.speech_events import (
     Summary,
     TextSpan,
 )
+from tts_client.tls import Tls
 from tts_client.voice import (
     Consent,
     QualityReport,
@@ -101,6 +105,7 @@ __all__ = [
     "StreamError",
     "Summary",
     "TextSpan",
+    "Tls",
     "TruncatedStream",
     "TtsError",
     "Unauthenticated",

@@ -16,8 +16,9 @@ import grpc.aio
 from protos.tts.v1 import tts_pb2 as pb
 from protos.tts.v1.tts_pb2_grpc import TextToSpeechStub
 from tts_client.call import Call
-from tts_client.channel import RetryPolicy, channel_options
+from tts_client.channel import RetryPolicy
 from tts_client.client import Client
+from tts_client.connection import Connection
 from tts_client.errors import Cancelled, CorruptStream
 from tts_client.partial_file import PartialFile
 from tts_client.recordings import Recordings
@@ -33,6 +34,7 @@ from tts_client.server_info import ServerInfo
 from tts_client.speech_events import AudioFrame, Header, Summary
 from tts_client.status import to_tts_error
 from tts_client.stream_check import StreamCheck
+from tts_client.tls import Tls
 from tts_client.upload import OnProgress
 from tts_client.voice import Consent, UploadedVoice, Voice
 
@@ -121,23 +123,30 @@ class AsyncClient:
         self,
         address: str = "127.0.0.1:50051",
         *,
+        token: str | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         retry: RetryPolicy | None = None,
         timeout_s: float | None = 300.0,
     ) -> None:
         """Connects with the first call. See `Client` for the arguments."""
-        options = channel_options(retry or RetryPolicy())
-        self._channel = (
-            grpc.aio.insecure_channel(address, options)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, options)
+        connection = Connection.make(
+            address, tls=tls, token=token, credentials=credentials, retry=retry or RetryPolicy()
         )
+        self._channel = connection.open_async()
+        self._caller = connection.metadata
         self._stub = TextToSpeechStub(self._channel)
         self._timeout_s = timeout_s
         self._under_way: weakref.WeakSet[AsyncSpeech] = weakref.WeakSet()
         self._uploads: set[Client] = set()
         self._uploader = functools.partial(
-            Client, address, credentials=credentials, retry=retry, timeout_s=timeout_s
+            Client,
+            address,
+            token=token,
+            tls=tls,
+            credentials=credentials,
+            retry=retry,
+            timeout_s=timeout_s,
         )
 
     def synthesize(
@@ -152,7 +161,7 @@ class AsyncClient:
 
         See `Client.synthesize` for the arguments.
         """
-        call = Call.make(request_id, timeout_s, self._timeout_s)
+        call = Call.make(request_id, timeout_s, self._timeout_s, self._caller)
         request = build_request(text, **options)
         stream = self._stub.Synthesize(request, timeout=call.timeout_s, metadata=call.metadata)
         speech = AsyncSpeech(stream, call.request_id)
@@ -274,7 +283,7 @@ class AsyncClient:
         await self.close()
 
     async def _call(self, method: Callable[..., Awaitable[Response]], request: object) -> Response:
-        call = Call.make(None, None, self._timeout_s)
+        call = Call.make(None, None, self._timeout_s, self._caller)
         pending = method(request, timeout=call.timeout_s, metadata=call.metadata)
         return await _translated(pending, call.request_id)
 

@@ -1,21 +1,32 @@
 """What travels with a call beside its request: an id and a deadline."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from tts_client.request import check_request_id
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `timeout_s` is None for a call without a deadline."""
+    """One call. `timeout_s` is None for a call without a deadline.
+
+    caller: the metadata that tells the server who calls, if the connection does not.
+    """
 
     request_id: str
     timeout_s: float | None
+    caller: Metadata = field(default=(), repr=False)
 
     @classmethod
     def make(
-        cls, request_id: str | None, timeout_s: float | None, default_timeout_s: float | None
+        cls,
+        request_id: str | None,
+        timeout_s: float | None,
+        default_timeout_s: float | None,
+        caller: Metadata = (),
     ) -> "Call":
         """A call under the caller's id or a new one, with the caller's limit or the client's.
 
@@ -27,9 +38,9 @@ class Call:
             raise ValueError(f"timeout_s must be above 0, not {limit_s}")
         if limit_s == math.inf:
             limit_s = None
-        return cls(check_request_id(request_id), limit_s)
+        return cls(check_request_id(request_id), limit_s, caller)
 
     @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
+    def metadata(self) -> Metadata:
         """The metadata of the call. The server takes over `x-request-id` as the request's id."""
-        return (("x-request-id", self.request_id),)
+        return (("x-request-id", self.request_id), *self.caller)

@@ -12,7 +12,8 @@ import grpc
 from protos.tts.v1 import tts_pb2 as pb
 from protos.tts.v1.tts_pb2_grpc import TextToSpeechStub
 from tts_client.call import Call
-from tts_client.channel import RetryPolicy, channel_options
+from tts_client.channel import RetryPolicy
+from tts_client.connection import Connection
 from tts_client.errors import CorruptStream
 from tts_client.partial_file import PartialFile
 from tts_client.recordings import Recordings
@@ -28,6 +29,7 @@ from tts_client.server_info import ServerInfo
 from tts_client.speech_events import AudioFrame, Header, Summary
 from tts_client.status import to_tts_error
 from tts_client.stream_check import StreamCheck
+from tts_client.tls import Tls
 from tts_client.upload import OnProgress, Upload, send_upload
 from tts_client.voice import Consent, UploadedVoice, Voice
 
@@ -116,6 +118,8 @@ class Client:
         self,
         address: str = "127.0.0.1:50051",
         *,
+        token: str | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         retry: RetryPolicy | None = None,
         timeout_s: float | None = 300.0,
@@ -123,19 +127,22 @@ class Client:
         """Connects with the first call.
 
         address: HOST:PORT, or any other gRPC target such as `unix:/run/tts.sock`.
-        credentials: for TLS, `grpc.ssl_channel_credentials()`; with a token,
-            `grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token))`.
-            None: in the clear.
+        token: tells the server who calls. It needs TLS, but for this machine's own addresses.
+        tls: True: TLS with a server whose certificate a public authority signed. `Tls` names other
+            authorities, and a certificate of this client. False: in the clear.
+        credentials: any others of gRPC's, in place of `tls`.
         retry: None stands for `RetryPolicy()`.
         timeout_s: limit for each call that brings none of its own; None: no limit.
+
+        Raises `ValueError` for a token that would cross a network in the clear, and for arguments
+        that do not go together; `OSError` for a file of `tls` that cannot be read.
         """
         self._retry = retry or RetryPolicy()
-        options = channel_options(self._retry)
-        self._channel = (
-            grpc.insecure_channel(address, options)
-            if credentials is None
-            else grpc.secure_channel(address, credentials, options)
+        connection = Connection.make(
+            address, tls=tls, token=token, credentials=credentials, retry=self._retry
         )
+        self._channel = connection.open()
+        self._caller = connection.metadata
         self._stub = TextToSpeechStub(self._channel)
         self._timeout_s = timeout_s
         self._closed = threading.Event()
@@ -155,7 +162,7 @@ class Client:
             no limit.
         request_id: names the call in the server's log; None: a random one.
         """
-        call = Call.make(request_id, timeout_s, self._timeout_s)
+        call = Call.make(request_id, timeout_s, self._timeout_s, self._caller)
         request = build_request(text, **options)
         stream = self._stub.Synthesize(request, timeout=call.timeout_s, metadata=call.metadata)
         return Speech(stream, call.request_id)
@@ -232,7 +239,7 @@ class Client:
         for recordings that cannot be used, `OSError` for a file that cannot be read; if that is so
         from the beginning, then before anything is sent.
         """
-        call = Call.make(request_id, timeout_s, self._timeout_s)
+        call = Call.make(request_id, timeout_s, self._timeout_s, self._caller)
         upload = Upload.make(
             recordings,
             name=name,
@@ -281,7 +288,7 @@ class Client:
         self.close()
 
     def _call(self, method: Callable[..., Response], request: object) -> Response:
-        call = Call.make(None, None, self._timeout_s)
+        call = Call.make(None, None, self._timeout_s, self._caller)
         try:
             return method(request, timeout=call.timeout_s, metadata=call.metadata)
         except grpc.RpcError as error:

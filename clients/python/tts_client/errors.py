@@ -108,11 +108,18 @@ class FailedPrecondition(TtsError):
 
 
 class Unauthenticated(TtsError):
-    """The server does not know who is calling."""
+    """The server does not know who is calling.
+
+    Give the client a `token`, or, where the server goes by certificates, one by `Tls`. If it has
+    one, that has ended, was revoked, or is another server's: ask for a new one.
+    """
 
 
 class PermissionDenied(TtsError):
-    """The caller may not do this."""
+    """The server knows who is calling, and does not let them do this.
+
+    The message names the scope that is missing. The server's operator gives it, with a new token.
+    """
 
 
 class _TryLater(TtsError):

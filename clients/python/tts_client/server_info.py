@@ -13,6 +13,7 @@ class EngineState(ContractEnum):
     STARTING = 1
     READY = 2
     RESTARTING = 3
+    BROKEN = 4
 
 
 @dataclass(frozen=True, slots=True)

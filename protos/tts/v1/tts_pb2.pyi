@@ -217,6 +217,10 @@ class _EngineStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EngineSta
     """It speaks."""
     ENGINE_STATE_RESTARTING: _EngineState.ValueType  # 3
     """Its worker ended and is being started again."""
+    ENGINE_STATE_BROKEN: _EngineState.ValueType  # 4
+    """Its worker failed again and again. It is tried now and then; until one comes up, calls
+    fail at once with UNAVAILABLE, reason ENGINE_BROKEN.
+    """
 
 class EngineState(_EngineState, metaclass=_EngineStateEnumTypeWrapper):
     """Whether an engine can be used."""
@@ -229,6 +233,10 @@ ENGINE_STATE_READY: EngineState.ValueType  # 2
 """It speaks."""
 ENGINE_STATE_RESTARTING: EngineState.ValueType  # 3
 """Its worker ended and is being started again."""
+ENGINE_STATE_BROKEN: EngineState.ValueType  # 4
+"""Its worker failed again and again. It is tried now and then; until one comes up, calls
+fail at once with UNAVAILABLE, reason ENGINE_BROKEN.
+"""
 Global___EngineState: _TypeAlias = EngineState  # noqa: Y015
 
 @_typing.final

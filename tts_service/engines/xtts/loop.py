@@ -149,7 +149,7 @@ class DecodeLoop:
             except torch.AcceleratorError:
                 raise
             except Exception as error:
-                structlog.get_logger().exception("prompt failed")
+                utterance.log.exception("prompt failed")
                 utterance.stream.fail(error)
                 self._drop(utterance)
             else:

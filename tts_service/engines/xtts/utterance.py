@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,6 +56,8 @@ class Utterance:
         look_ahead: bool,
     ) -> None:
         self.stream = stream
+        # Lines about it are written by a thread that works for all requests.
+        self.log = structlog.get_logger().bind(**structlog.contextvars.get_contextvars())
         self.ticket = Ticket(look_ahead=look_ahead)
         self._prompt = Prompt(voice.latents, text, rules)
         self._max_codes = max_codes

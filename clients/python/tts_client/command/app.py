@@ -9,7 +9,7 @@ from tts_client.command.completion import completion
 from tts_client.command.failures import INTERRUPTED, Failure, explain
 from tts_client.command.info import info
 from tts_client.command.say import say
-from tts_client.command.settings import Settings
+from tts_client.command.settings import Settings, connection_options
 from tts_client.command.voices import voices
 from tts_client.errors import TtsError
 
@@ -57,7 +57,8 @@ Exit codes:
     3  no server there, or the connection was lost
   130  interrupted
 
-The server is --server, else the variable {SERVER_VARIABLE}, else {DEFAULT_SERVER}.
+The server is --server, else the variable {SERVER_VARIABLE}, else {DEFAULT_SERVER}. A token
+is best kept in a file: what stands in a command line, others can read.
 `tts COMMAND --help` tells more.
 """,
 )
@@ -70,11 +71,12 @@ The server is --server, else the variable {SERVER_VARIABLE}, else {DEFAULT_SERVE
     show_envvar=True,
     help="Server to ask.",
 )
+@connection_options
 @click.version_option(package_name="tts-service", prog_name="tts", message="%(prog)s %(version)s")
 @click.pass_context
-def app(ctx: click.Context, server: str) -> None:
+def app(ctx: click.Context, /, **connection: Any) -> None:
     """Turn text into speech with a server of tts.v1."""
-    ctx.obj = Settings(server)
+    ctx.obj = Settings(**connection)
 
 
 for _command in (say, voices, info, bench, completion):

@@ -237,7 +237,7 @@ def bench(
         # Opened first: a wrong name should not cost a measurement.
         file = None if json_path is None else stack.enter_context(PartialFile(json_path))
         try:
-            outcome = asyncio.run(measure(settings.server, texts, plan, options))
+            outcome = asyncio.run(measure(settings, texts, plan, options))
         except InvalidArgument as error:
             raise _in_our_words(error) from error
         if file is not None:

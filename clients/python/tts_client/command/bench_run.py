@@ -6,11 +6,10 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tts_client.aio import AsyncClient
 from tts_client.channel import RetryPolicy
 from tts_client.command.bench_live import LoadMeter, live_line
 from tts_client.command.bench_report import callers as in_words
-from tts_client.command.settings import LOOKUP_TIMEOUT_S
+from tts_client.command.settings import LOOKUP_TIMEOUT_S, Settings
 from tts_client.load import GrpcSpeak, LoadReport, closed_loop, open_loop, ramp, ramp_steps
 from tts_client.request import SpeechOptions
 
@@ -40,13 +39,13 @@ class BenchOutcome:
 
 
 async def measure(
-    server: str, texts: tuple[str, ...], plan: BenchPlan, options: SpeechOptions
+    settings: Settings, texts: tuple[str, ...], plan: BenchPlan, options: SpeechOptions
 ) -> BenchOutcome:
     """Calls a server as planned. Raises what the first call fails with, before the clock starts."""
     meter = LoadMeter()
     once = RetryPolicy(max_attempts=1)
     async with (
-        AsyncClient(server, retry=once, timeout_s=LOOKUP_TIMEOUT_S) as client,
+        settings.async_client(retry=once, timeout_s=LOOKUP_TIMEOUT_S) as client,
         live_line(meter),
     ):
         version = (await client.server_info()).version

@@ -11,8 +11,10 @@ from tts_client.errors import (
     NotCached,
     NotFound,
     Overloaded,
+    PermissionDenied,
     StreamError,
     TtsError,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -82,6 +84,13 @@ def explain(error: TtsError, server: str) -> Failure:
         )
     if isinstance(error, InvalidArgument):
         return Refused(error.message)
+    if isinstance(error, Unauthenticated):
+        return Refused(
+            f"{error.message}.\nGive it here with --token-file FILE or the variable"
+            " TTS_CLIENT_TOKEN."
+        )
+    if isinstance(error, PermissionDenied):
+        return Refused(f"{error.message}.\nThe server's operator can make a token that allows it.")
     if isinstance(error, AlreadyExists):
         return Refused(f"{error.message}\nChoose another id with --id.")
     message = error.message
@@ -108,6 +117,17 @@ def _option(field: str) -> str:
 
 def _connection_message(error: Unavailable, server: str) -> str:
     # gRPC has no code that tells a connection that never was from one that broke.
-    if "failed to connect" in error.message.lower() or "resolution" in error.message.lower():
+    message = error.message.lower()
+    if "handshake failed" in message or "verification check failed" in message:
+        return (
+            f"TLS with {server} failed: {error.message}\n"
+            "Either it speaks no TLS, or --ca FILE has to name the authority of its certificate."
+        )
+    if "failed to connect" in message and "socket closed" in message:
+        return (
+            f"The server at {server} hung up at once. If it speaks TLS, give --tls or --ca FILE;"
+            " if it asks for a certificate, --cert and --key."
+        )
+    if "failed to connect" in message or "resolution" in message:
         return f"No server at {server}. Start one with `make run`, or name another with --server."
     return f"The connection to {server} failed: {error.message}"

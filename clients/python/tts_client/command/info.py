@@ -2,7 +2,6 @@
 
 import click
 
-from tts_client.client import Client
 from tts_client.command.settings import LOOKUP_TIMEOUT_S, Settings, server_option
 from tts_client.command.sizes import size
 from tts_client.command.tables import json_option, make_console, make_table, print_json
@@ -15,7 +14,7 @@ from tts_client.server_info import FormatInfo, Limits, ServerInfo
 @click.pass_obj
 def info(settings: Settings, as_json: bool) -> None:
     """Show the server's engines, formats and limits."""
-    with Client(settings.server, timeout_s=LOOKUP_TIMEOUT_S) as client:
+    with settings.client(timeout_s=LOOKUP_TIMEOUT_S) as client:
         answer = client.server_info()
     if as_json:
         print_json(answer)

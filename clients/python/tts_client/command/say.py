@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tts_client.cache import CACHE_MODE_NAMES, CacheStatus
-from tts_client.client import Client, Speech
+from tts_client.client import Speech
 from tts_client.command.playback import Playback
 from tts_client.command.player import Player, find_player
 from tts_client.command.progress import Meter, progress_bar
@@ -168,7 +168,7 @@ def say(
             file = stack.enter_context(AudioOutput())
         elif output is not None:
             file = stack.enter_context(PartialFile(output))
-        client = stack.enter_context(Client(settings.server))
+        client = stack.enter_context(settings.client())
         meter = Meter()
         speech = stack.enter_context(
             client.synthesize(text, timeout_s=timeout_s or math.inf, **options)

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from tts_client.client import Client
 from tts_client.command.progress import upload_bar
 from tts_client.command.settings import Settings, server_option
 from tts_client.command.tables import json_option, print_json
@@ -110,7 +109,7 @@ def add(
     Each FILE may name its STYLE, so that one voice has several.
     """
     consent = _consent(consent_person, consent_statement, attested_by)
-    with Client(settings.server) as client, upload_bar() as show:
+    with settings.client() as client, upload_bar() as show:
         uploaded = client.upload_voice(
             _by_style(files, style),
             name=name,

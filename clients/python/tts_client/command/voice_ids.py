@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import CompletionItem
 
-from tts_client.client import Client
+from tts_client.command.settings import Settings
 from tts_client.errors import TtsError
 from tts_client.voice import VoiceOrigin
 
@@ -28,9 +28,10 @@ def _complete(
     ctx: click.Context, incomplete: str, origins: tuple[VoiceOrigin, ...]
 ) -> list[CompletionItem]:
     try:
-        with Client(ctx.find_root().params["server"], timeout_s=_TIMEOUT_S) as client:
+        settings = Settings(**ctx.find_root().params)
+        with settings.client(timeout_s=_TIMEOUT_S) as client:
             voices = list(client.voices())
-    except TtsError:
+    except (TtsError, OSError, click.UsageError):
         return []
     return [
         CompletionItem(voice.id, help=voice.display_name)

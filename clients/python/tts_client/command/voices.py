@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from tts_client.client import Client
 from tts_client.command.failures import Refused
 from tts_client.command.picture import PictureFile, draw_voice
 from tts_client.command.settings import LOOKUP_TIMEOUT_S, Settings, server_option
@@ -88,7 +87,7 @@ the extra `plot`.
 @click.pass_obj
 def show(settings: Settings, voice: str, picture: Path | None, as_json: bool) -> None:
     """Show one voice and the report on its recordings."""
-    with Client(settings.server, timeout_s=LOOKUP_TIMEOUT_S) as client:
+    with settings.client(timeout_s=LOOKUP_TIMEOUT_S) as client:
         found = client.voice(voice)
         if as_json:
             print_json(found)
@@ -109,7 +108,7 @@ def remove(settings: Settings, voice: str, yes: bool) -> None:
 
     Its recordings go, and all that was kept of its speech. On a terminal you are asked first.
     """
-    with Client(settings.server, timeout_s=LOOKUP_TIMEOUT_S) as client:
+    with settings.client(timeout_s=LOOKUP_TIMEOUT_S) as client:
         if not yes:
             name = client.voice(voice).display_name
             if not sys.stdin.isatty():
@@ -123,7 +122,7 @@ voices.add_command(add)
 
 
 def _list(settings: Settings, language: str, engine: str, as_json: bool) -> None:
-    with Client(settings.server, timeout_s=LOOKUP_TIMEOUT_S) as client:
+    with settings.client(timeout_s=LOOKUP_TIMEOUT_S) as client:
         found = list(client.voices(language=language, engine=engine))
     if as_json:
         print_json(found)
