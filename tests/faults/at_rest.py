@@ -1,13 +1,14 @@
 """What a server holds, seen from outside, and whether it holds no more than it did before.
 
-Of the front and its workers the kernel tells descriptors, threads, children and memory; the front
-itself tells how many tasks its event loop has, of which each call in progress is at least one.
+Of the front and its workers the kernel tells descriptors, threads, children and memory; the front's
+metrics tell the calls in progress, the renders, and the places that an engine has given away.
 """
 
 import os
 import re
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ __all__ = ["QUIET_METRICS", "Holdings", "at_rest", "holdings", "spooled_files", 
 QUIET_METRICS = {"TTS_METRICS_LISTEN": "127.0.0.1:0"}
 
 _METRICS_URL = re.compile(r'"url": "(http://[^"]+/metrics)"')
-_TASKS = re.compile(r"^tts_event_loop_tasks ([0-9.e+]+)$", re.MULTILINE)
+_SERIES = re.compile(r"^(tts_[a-z_]+)(?:\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
 # gRPC keeps threads of its own that come with work and go some time after it; the pools of the
 # front and the workers grow to their bounds and stay.
 _THREAD_SLACK = 8
@@ -38,7 +39,9 @@ class Holdings:
     """What a server holds at a moment.
 
     Attributes:
-        tasks: of the front's event loop.
+        calls: calls in progress and streams that are open.
+        renders: what workers are asked to speak.
+        places: calls that an engine is at work for, and those that wait for one.
         front_fds, front_threads, front_mb: of the front; resident memory.
         children: processes below the front: workers, and sandboxes while they live.
         worker_fds, worker_threads, worker_mb: of all workers.
@@ -47,7 +50,9 @@ class Holdings:
         staged: what lies in the voice store's staging folder.
     """
 
-    tasks: int
+    calls: int
+    renders: int
+    places: int
     front_fds: int
     front_threads: int
     front_mb: float
@@ -79,12 +84,18 @@ def holdings(server: ServerProcess) -> Holdings:
     """Looks at a server now.
 
     Raises:
-        psutil.NoSuchProcess: a process ended meanwhile.
+        psutil.NoSuchProcess: a process ended meanwhile, or no worker is ready.
     """
     front = psutil.Process(server.process.pid)
     children = front.children(recursive=True)
     workers = [child for child in children if "tts_service.engines.worker" in child.cmdline()]
+    figures = _figures(server)
+    if not figures["tts_worker_up"]:
+        raise psutil.NoSuchProcess(front.pid, msg="no worker is ready")
     return Holdings(
+        calls=int(figures["tts_calls_in_progress"] + figures["tts_streams_open"]),
+        renders=int(figures["tts_renders_in_progress"]),
+        places=int(figures["tts_admission_active"] + figures["tts_admission_queued"]),
         front_fds=front.num_fds(),
         front_threads=front.num_threads(),
         front_mb=front.memory_info().rss / 1e6,
@@ -95,8 +106,6 @@ def holdings(server: ServerProcess) -> Holdings:
         worker_folders=len(list(_temporary_folder(front).glob("tts-worker-*"))),
         spooled=spooled_files(server),
         staged=len(list((server.data_dir / "voices" / "staging").glob("*"))),
-        # Last, because answering takes the front a descriptor and a thread for a moment.
-        tasks=_tasks(server),
     )
 
 
@@ -105,8 +114,7 @@ def at_rest(
 ) -> Holdings:
     """Waits until a server does nothing and holds no more than `baseline`; returns what it holds.
 
-    Without a baseline, until it holds the same for half a second. Slots and queues of an admission
-    belong into `Holdings`, read from the metrics as the tasks are.
+    Without a baseline, until it holds the same for half a second.
 
     Raises:
         AssertionError: it holds more, and goes on to.
@@ -134,17 +142,21 @@ def _look(server: ServerProcess) -> Holdings | None:
         now = holdings(server)
     except (psutil.NoSuchProcess, psutil.ZombieProcess, OSError):
         return None
-    return now if now.worker_folders and now.worker_fds and now.tasks else None
+    return now if now.worker_folders and now.worker_fds else None
 
 
-def _tasks(server: ServerProcess) -> int:
+def _figures(server: ServerProcess) -> Mapping[str, float]:
+    """The server's metrics by name, those of all labels added up."""
     match = _METRICS_URL.search(server.log)
     if match is None:
         raise RuntimeError("the server has no metrics; start it with QUIET_METRICS")
     with urllib.request.urlopen(match[1], timeout=10) as response:
-        figure = _TASKS.search(response.read().decode())
-    assert figure is not None, "no tts_event_loop_tasks among the metrics"
-    return int(float(figure[1]))
+        page = response.read().decode()
+    figures: defaultdict[str, float] = defaultdict(float)
+    for name, value in _SERIES.findall(page):
+        figures[name] += float(value)
+    assert "tts_calls_in_progress" in figures, "no tts_calls_in_progress among the metrics"
+    return figures
 
 
 def _temporary_folder(front: psutil.Process) -> Path:

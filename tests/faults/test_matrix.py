@@ -38,6 +38,10 @@ _ENVIRONMENT = {
     **QUIET_METRICS,
     "TTS_TONE__REAL_TIME_FACTOR": "0.01",
     "TTS_WORKER_HEALTH_INTERVAL_S": "0.2",
+    # Workers are killed more often than a sane one fails.
+    "TTS_WORKER_FAILURE_LIMIT": "1000000",
+    # All calls of a row have a place at once.
+    "TTS_ADMISSION__SLOTS": "16",
     "TTS_CACHE__SIZE_LIMIT_BYTES": str(32 << 20),
 }
 _DEADLINE_S = 0.3
@@ -74,8 +78,8 @@ class _Bench:
     def rounds(self, cell: str, one: Callable[[], None]) -> None:
         """Runs a cell once to warm up and then its rounds; all must leave the server as it was."""
         one()
-        before = at_rest(self.server)
         self.reference.assert_serves(self.server)
+        before = at_rest(self.server)
         for _ in range(_ROUNDS):
             one()
             after = at_rest(self.server, before)
@@ -266,7 +270,7 @@ def _struck(worker: psutil.Process, strike: str) -> Iterator[None]:
 
 def _report(figures: dict[str, tuple[Holdings, Holdings]]) -> None:
     """Prints what was held before the rounds and after them, and keeps it where that is wanted."""
-    columns = ("tasks", "front_fds", "front_threads", "front_mb", "children", "worker_fds")
+    columns = ("calls", "front_fds", "front_threads", "front_mb", "children", "worker_fds")
     print(f"\n{_ROUNDS} rounds; before -> after")
     print(f"{'':<42}" + "".join(f"{column:>18}" for column in columns))
     for cell, (before, after) in figures.items():
