@@ -31,7 +31,6 @@ from tests.speech import details_of, speak
 
 _CASES = int(os.environ.get("FUZZ_CASES", "3000"))
 _SEED = int(os.environ.get("FUZZ_SEED", "1"))
-_MESSAGES = {"Synthesize": 0.3, "ListVoices": 0.1, "GetVoice": 0.1, "DeleteVoice": 0.1}
 _MESSAGE_SHARE = 0.6
 _UPLOAD_SHARE = 0.05
 _FRAME_SHARE = 0.3
@@ -41,6 +40,8 @@ _DOCUMENTED = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_
 _BUSY = {"TOO_MANY_UPLOADS"}
 # What gRPC itself says to who doesn't speak gRPC, before a handler sees anything of it.
 _TRANSPORT = {"UNIMPLEMENTED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "CANCELLED"}
+# What gRPC says to all calls of a connection that it hangs up on.
+_TORN = "Failed parsing HTTP/2"
 _CODES = {str(code.value[0]): code.name for code in grpc.StatusCode}
 _LEAKS = ("Traceback", "Exception", ".py", "Error(", "/tmp", "/usr", "Unexpected")
 
@@ -183,7 +184,7 @@ def test_messages(server: ServerProcess, baseline: Holdings) -> None:
         outcomes = _run(_MESSAGE_SHARE, one, memory, "messages")
     if _CASES >= 1000:
         # Neither did all fail at the door nor did the wounds go unnoticed.
-        assert min(outcomes["OK"], outcomes["INVALID_ARGUMENT"]) > outcomes.total() // 10
+        assert min(outcomes["OK"], outcomes["INVALID_ARGUMENT"]) > outcomes.total() // 20
 
 
 @pytest.mark.timeout(0)
@@ -266,7 +267,9 @@ def _checked(status: str, message: str) -> str:
     """The name of a status that came over the wire, which gives nothing away."""
     _assert_gives_nothing_away(message)
     code = _CODES.get(status, status)
-    assert code in {"OK", *_DOCUMENTED, *_TRANSPORT} or not status.isdigit(), f"{code}: {message}"
+    is_torn = code == "UNAVAILABLE" and message.startswith(_TORN)
+    is_known = is_torn or code in {"OK", *_DOCUMENTED, *_TRANSPORT} or not status.isdigit()
+    assert is_known, f"{code}: {message}"
     return code
 
 

@@ -3,9 +3,12 @@
 The same `Random` wounds alike.
 """
 
+import math
 import random
 from collections.abc import Callable
+from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from protos.tts.v1 import tts_pb2
@@ -60,12 +63,16 @@ UPLOAD_PARTS: tuple[Message, ...] = (_METADATA, _RECORDING, _DATA)
 _BAD_UTF8 = (b"\xff\xfe", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82")
 _HUGE_VARINTS = (b"\xff" * 9 + b"\x01", b"\xff" * 9 + b"\x7f", b"\xff" * 11, b"\x80" * 20 + b"\x01")
 _MOST_BYTES = 1 << 16
+# Letters, marks, controls, a half of nothing, and what turns the line round.
+_CHARACTERS = "aZ 0.,!?\t\n\r\0\x1b\x7f\u0301\u200d\u202e\ufeff\ufffd\U0001f600ßж世<>&\"'/\\"
 
 
 def mutant(chance: random.Random, honest: tuple[Message, ...]) -> bytes:
-    """One of the messages with one to four wounds, or, rarely, nothing but random bytes."""
+    """One of the messages with odd values, with one to four wounds, or, rarely, random bytes."""
     if chance.random() < 0.05:
         return chance.randbytes(chance.randrange(200))
+    if chance.random() < 0.3:
+        return _odd_values(chance, chance.choice(honest))
     data = chance.choice(honest).SerializeToString()
     for _ in range(chance.randint(1, 4)):
         data = chance.choice(_WOUNDS)(chance, data, honest)[:_MOST_BYTES]
@@ -84,6 +91,42 @@ def upload(chance: random.Random) -> list[bytes]:
         else parts[letter].SerializeToString()
         for letter in order
     ]
+
+
+def _odd_values(chance: random.Random, honest: Message) -> bytes:
+    """The message with another value in one or two of its fields: well-formed, and odd."""
+    odd = type(honest)()
+    odd.CopyFrom(honest)
+    for _ in range(chance.randint(1, 2)):
+        message = odd
+        fields = message.DESCRIPTOR.fields
+        while fields:
+            field = chance.choice(fields)
+            if field.is_repeated:
+                message.ClearField(field.name)
+                break
+            if field.message_type is None:
+                setattr(message, field.name, _odd_value(chance, field.cpp_type))
+                break
+            message = getattr(message, field.name)
+            fields = message.DESCRIPTOR.fields
+    return odd.SerializeToString()
+
+
+def _odd_value(chance: random.Random, kind: int) -> Any:
+    match kind:
+        case FieldDescriptor.CPPTYPE_STRING:
+            return "".join(chance.choices(_CHARACTERS, k=chance.choice((0, 1, 5, 50))))
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return chance.random() < 0.5
+        case FieldDescriptor.CPPTYPE_FLOAT | FieldDescriptor.CPPTYPE_DOUBLE:
+            return chance.choice((0.0, -1.0, 0.5, 1e-30, 1e30, math.inf, -math.inf, math.nan))
+        case FieldDescriptor.CPPTYPE_INT64:
+            return chance.choice((0, 1, -1, 24_000, 2**63 - 1, -(2**63)))
+        case FieldDescriptor.CPPTYPE_UINT32 | FieldDescriptor.CPPTYPE_UINT64:
+            return chance.choice((0, 1, 24_000, 2**32 - 1))
+        case _:  # int32, and enums, which may be any
+            return chance.choice((0, 1, 2, -1, 24_000, 2**31 - 1, -(2**31)))
 
 
 def _place(chance: random.Random, data: bytes) -> int:
