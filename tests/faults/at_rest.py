@@ -155,7 +155,7 @@ def _figures(server: ServerProcess) -> Mapping[str, float]:
     figures: defaultdict[str, float] = defaultdict(float)
     for name, value in _SERIES.findall(page):
         figures[name] += float(value)
-    assert "tts_calls_in_progress" in figures, "no tts_calls_in_progress among the metrics"
+    assert "tts_worker_up" in figures, "no tts_worker_up among the metrics"
     return figures
 
 

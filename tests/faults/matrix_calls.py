@@ -203,7 +203,7 @@ class Caller:
         self.renew()
 
     def renew(self) -> None:
-        """Takes another text for what is not kept: one that ends workers again and again is refused."""
+        """Takes another text to speak: one that was open as workers ended is refused in the end."""
         self._miss_count += 1
         self._miss_text = (_MISS_SENTENCE.format(self._miss_count) * 40)[:1000]
         self._miss = self._reference.of(self._miss_text)

@@ -90,7 +90,13 @@ class _Neighbour:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("wire")
-    environment = {**QUIET_METRICS, "TTS_CACHE__MEMORY_LIMIT_BYTES": str(1 << 20)}
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    environment = {
+        **QUIET_METRICS,
+        "TMPDIR": str(temporary),
+        "TTS_CACHE__MEMORY_LIMIT_BYTES": str(1 << 20),
+    }
     flags = ("--engine", "tone")
     with running_server(folder, *flags, environment=environment, keeps_speech=True) as server:
         yield server

@@ -106,15 +106,17 @@ def _odd_values(chance: random.Random, honest: Message) -> bytes:
                 message.ClearField(field.name)
                 break
             if field.message_type is None:
-                setattr(message, field.name, _odd_value(chance, field.cpp_type))
+                setattr(message, field.name, _odd_value(chance, field))
                 break
             message = getattr(message, field.name)
             fields = message.DESCRIPTOR.fields
     return odd.SerializeToString()
 
 
-def _odd_value(chance: random.Random, kind: int) -> Any:
-    match kind:
+def _odd_value(chance: random.Random, field: FieldDescriptor) -> Any:
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return chance.randbytes(chance.choice((0, 1, 100)))
+    match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING:
             return "".join(chance.choices(_CHARACTERS, k=chance.choice((0, 1, 5, 50))))
         case FieldDescriptor.CPPTYPE_BOOL:
