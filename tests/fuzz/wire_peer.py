@@ -101,8 +101,15 @@ class Peer:
                 self._is_open = False
 
     def _take_headers(self, block: bytes) -> None:
-        headers = dict(self._decoder.decode(block))
+        # gRPC's own messages may quote what it was sent, whatever that is.
+        headers = {
+            _text(name): _text(value) for name, value in self._decoder.decode(block, raw=True)
+        }
         if "grpc-status" in headers:
             self.statuses.append((headers["grpc-status"], headers.get("grpc-message", "")))
         elif headers.get(":status", "200") != "200":
             self.statuses.append((f"HTTP {headers[':status']}", ""))
+
+
+def _text(data: bytes | str) -> str:
+    return data if isinstance(data, str) else data.decode(errors="replace")
