@@ -4,7 +4,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +24,8 @@ _ENVIRONMENT = {
     "TTS_UPLOADS__TIMEOUT_S": "4",
     "TTS_SHUTDOWN_GRACE_S": "1",
 }
-# Ten seconds of tones, 460 kB; and what is heard of others meanwhile.
-_TEXT = "Some tones that have a long way to go, over a network that is none of the best ones. " * 2
+# Some seconds of tones, 230 kB; and what is heard of others meanwhile.
+_TEXT = "Some tones that have a long way to go, over a network that is none of the best ones. "
 _OTHERS_TEXT = "Nobody else notices."
 # Networks that only take their time: each way from the client and to it.
 _PATIENT = {
@@ -40,7 +39,7 @@ _PATIENT = {
     ),
 }
 # The beginning of HTTP/2, of a stream, and its midst.
-_CUTS_BYTES = (0, 30, 2_000, 200_000)
+_CUTS_BYTES = (0, 30, 2_000, 100_000)
 _CUT_SEED = 7
 
 
@@ -114,7 +113,10 @@ def _upload(face: Face, path: Path, voice_id: str) -> None:
     face.delete_voice(voice_id)
 
 
-@pytest.mark.parametrize("name", _PATIENT)
+# Both clients read in ways of their own, and upload in the same.
+@pytest.mark.parametrize(
+    ("kind", "name"), [("async", "all of it"), *(("sync", n) for n in _PATIENT)]
+)
 def test_who_waits_gets_all_of_it(
     server: ServerProcess, recording_path: Path, kind: str, name: str
 ) -> None:
@@ -123,7 +125,7 @@ def test_who_waits_gets_all_of_it(
     with faulty_network_thread(server.address, to_server=to_server, to_client=to_client) as network:
         face = _face(kind, network.address)
         assert face.read(_TEXT) == expected
-        if kind == "sync":  # both upload in the same way
+        if kind == "sync":
             _upload(face, recording_path, "patient")
 
 
@@ -140,16 +142,6 @@ def test_a_stream_that_is_cut_off_is_no_whole_file(
     ):
         _face(kind, network.address).save(_TEXT, path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_cut_before_the_first_audio_is_made_good(server: ServerProcess, kind: str) -> None:
-    """The network comes back while the client tries again."""
-    expected = FACES["sync"](server.address).read(_TEXT)
-    with faulty_network_thread(server.address, to_client=Way(cut_after_bytes=30)) as network:
-        mend = threading.Timer(0.3, lambda: setattr(network, "to_client", Way()))
-        mend.start()
-        assert _face(kind, network.address, attempts=5).read(_TEXT) == expected
-        mend.join()
 
 
 def test_an_upload_that_is_cut_off_leaves_nothing(
@@ -177,7 +169,7 @@ def test_a_stream_that_stands_still_ends_at_its_deadline(
         before = server.log.count('"reason": "READ_TOO_SLOWLY"')
         face = _face(kind, network.address, timeout_s=4.0)
         with pytest.raises(DeadlineExceeded):
-            face.save(_TEXT * 20, tmp_path / "speech.wav")
+            face.save(_TEXT * 40, tmp_path / "speech.wav")
         assert server.log.count('"reason": "READ_TOO_SLOWLY"') > before
     assert list(tmp_path.iterdir()) == []
 
@@ -199,17 +191,13 @@ def test_an_upload_that_stands_still_ends_on_both_sides(
 
 
 @pytest.mark.parametrize("kind_of_call", ["stream", "upload"])
-def test_a_client_that_is_killed(
-    server: ServerProcess, baseline: Holdings, kind_of_call: str
-) -> None:
+def test_a_client_that_is_killed(server: ServerProcess, kind_of_call: str) -> None:
     with _client(server.address, kind_of_call) as client:
         if kind_of_call == "upload":
             assert wait_until(lambda: spooled_files(server) == 1, 10)
-        began_s = time.monotonic()
         client.kill()
         client.wait()
-    at_rest(server, baseline, within_s=10)
-    assert time.monotonic() - began_s < 10
+    assert wait_until(lambda: spooled_files(server) == 0, 10)
     assert _voices(server) == []
 
 
