@@ -9,9 +9,9 @@ Piper's by its checksums, and what was kept against what was spoken. Every few s
 the descriptors and the threads of the front and its workers are read.
 
 After a warm-up, a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure
-grows (`slope.py`). A worker's figures count by its lives. The exit status is 1 if a byte was wrong, a call ended with a
-status that it may not, or a figure grows for certain and by more than its bound. Memory
-is judged in runs of ten minutes and more. Linux only.
+grows (`slope.py`). A worker's figures count by its lives. The exit status is 1 if a byte was wrong,
+a call ended with a status that it may not, something is still held in the end, or a figure grows
+for certain and by more than its bound. Memory is judged in runs of ten minutes and more. Linux only.
 """
 
 import argparse
