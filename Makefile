@@ -33,6 +33,20 @@ soak-cache: $(VENV)/.dev ## Kill, share and damage the cache for longer (some 6 
 		tests/faults/test_cache_database.py tests/faults/test_cache_crashes.py \
 		tests/faults/test_cache_shared.py
 
+.PHONY: soak
+soak: $(VENV)/.dev ## Call, break and watch the service for an hour (SOAK_MINUTES=60)
+	python benchmarks/soak.py --minutes $(or $(SOAK_MINUTES),60) --json build/soak/soak.json $(ARGS)
+
+.PHONY: soak-matrix
+soak-matrix: $(VENV)/.dev ## Every method against every fault, a hundred rounds (some 40 minutes)
+	SOAK_ROUNDS=$(or $(SOAK_ROUNDS),100) SOAK_JSON=build/soak/matrix.json \
+		python -m pytest -s --timeout 0 $(ARGS) tests/faults/test_matrix.py
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## A hundred thousand odd messages and frames (FUZZ_CASES, FUZZ_SEED)
+	FUZZ_CASES=$(or $(FUZZ_CASES),100000) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) \
+		python -m pytest -s --timeout 0 $(ARGS) tests/fuzz/test_wire.py
+
 .PHONY: check
 check: $(VENV)/.dev ## Lint, types and contracts
 	ruff check .

@@ -1,10 +1,8 @@
 """Callers who read slowly, or not at all."""
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ import psutil
 import pytest
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+from tests.faulty_network import FaultyNetwork, Way, faulty_network_thread
 from tests.server_process import ServerProcess, running_server
-from tests.slow_network import SlowNetwork, slow_network
 from tests.speech import details_of, speak
 
 _READERS = 20
@@ -46,26 +44,10 @@ def patient_server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-@contextmanager
-def _relay(address: str, bytes_per_s: float) -> Iterator[SlowNetwork]:
+def _relay(address: str, bytes_per_s: float) -> AbstractContextManager[FaultyNetwork]:
     """A slow network that runs in a thread of its own."""
-    ready: list[SlowNetwork] = []
-    begun, over = threading.Event(), threading.Event()
-
-    async def relay() -> None:
-        async with slow_network(address, bytes_per_s) as network:
-            ready.append(network)
-            begun.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(relay(),))
-    thread.start()
-    try:
-        assert begun.wait(10)
-        yield ready[0]
-    finally:
-        over.set()
-        thread.join()
+    way = Way(bytes_per_s=bytes_per_s)
+    return faulty_network_thread(address, to_client=way, is_thin=True)
 
 
 def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -64,6 +64,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, process: str) -
     root.setLevel(level.upper())
     # At debug it writes a line for every look at its event loop.
     logging.getLogger("grpc").setLevel(logging.INFO)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_more_than_a_departure)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -77,6 +78,14 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, process: str) -
 def log_failure(problem: str) -> None:
     """Says why this process can't go on."""
     structlog.get_logger().critical("can't serve", problem=problem)
+
+
+def _tells_more_than_a_departure(record: logging.LogRecord) -> bool:
+    """Whether gRPC says anything but that a caller left while it was being answered.
+
+    It says that as an error with a trace. The call's own line has the code.
+    """
+    return not str(record.msg).startswith("ExecuteBatchError raised in core by servicer method")
 
 
 def _add_span(

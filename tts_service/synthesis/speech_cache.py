@@ -30,6 +30,7 @@ _MAX_TOUCHED = 10_000
 _SWEEP_INTERVAL_S = 3600.0
 # How long nothing is written after the disk failed.
 _PAUSE_S = 60.0
+_FIGURE_TIMEOUT_S = 5.0
 _DISK_ERRORS = (OSError, sqlite3.Error, diskcache.Timeout)
 
 T = TypeVar("T")
@@ -77,8 +78,11 @@ class SpeechCache:
         self._forgotten_count = 0
         metrics.watch_cache("memory", lambda: self._memory.size_bytes, lambda: len(self._memory))
         if disk is not None:
-            size_bytes, entries = partial(_known_size, disk), partial(_known_count, disk)
-            metrics.watch_cache("disk", size_bytes, entries)
+            metrics.watch_cache(
+                "disk",
+                lambda: self._figure(lambda: disk.size_bytes),
+                lambda: self._figure(lambda: disk.count),
+            )
 
     @property
     def is_on(self) -> bool:
@@ -217,6 +221,17 @@ class SpeechCache:
         """Counts a segment that was looked for by itself."""
         self._metrics.cache_segments.labels("hit" if was_kept else "miss").inc()
 
+    def _figure(self, read: Callable[[], float]) -> float:
+        """A figure of the disk, for whichever thread asks; not a number while the disk fails.
+
+        It is read by a thread that stays. Each thread has a connection of its own to the database,
+        and SQLite keeps the descriptors of one that is closed while others are open.
+        """
+        try:
+            return self._readers.submit(read).result(_FIGURE_TIMEOUT_S)
+        except (*_DISK_ERRORS, RuntimeError):  # or the threads have ended
+            return math.nan
+
     def _read(self, disk: DiskTier, key: str, parse: Callable[[bytes], Kept]) -> Kept | None:
         data = disk.get(key)
         if data is None:
@@ -284,22 +299,6 @@ class SpeechCache:
                 )
             self._paused_until_s = time.monotonic() + _PAUSE_S
             return None
-
-
-def _known_size(disk: DiskTier) -> float:
-    """Bytes on disk; not a number while the disk fails."""
-    try:
-        return disk.size_bytes
-    except _DISK_ERRORS:
-        return math.nan
-
-
-def _known_count(disk: DiskTier) -> float:
-    """Entries on disk; not a number while the disk fails."""
-    try:
-        return disk.count
-    except _DISK_ERRORS:
-        return math.nan
 
 
 def _sweep(disk: DiskTier, contents: Set[str]) -> int:
