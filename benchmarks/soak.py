@@ -11,7 +11,7 @@ the descriptors and the threads of the front and its workers are read.
 After a warm-up, a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure
 grows (`slope.py`). A worker's figures count by its lives. The exit status is 1 if a byte was wrong,
 a call ended with a status that it may not, something is still held in the end, or a figure grows
-for certain and by more than its bound. Memory is judged in runs of ten minutes and more. Linux only.
+for certain and by more than its bound. Memory is judged after ten minutes and more. Linux only.
 """
 
 import argparse

@@ -43,7 +43,7 @@ _TRANSPORT = {"UNIMPLEMENTED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTER
 # What gRPC says to all calls of a connection that it hangs up on.
 _TORN = "Failed parsing HTTP/2"
 _CODES = {str(code.value[0]): code.name for code in grpc.StatusCode}
-_LEAKS = ("Traceback", "Exception", ".py", "Error(", "/tmp", "/usr", "Unexpected")
+_LEAKS = ("Traceback", "Exception", ".py", "Error(", "/tmp", "/usr", "Unexpected <")
 
 _OTHERS_TEXT = "Nobody else notices."
 _SANE_S = 10.0
