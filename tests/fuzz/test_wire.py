@@ -47,6 +47,9 @@ _LEAKS = ("Traceback", "Exception", ".py", "Error(", "/tmp", "/usr", "Unexpected
 
 _OTHERS_TEXT = "Nobody else notices."
 _SANE_S = 10.0
+# Of calls that wait to be begun gRPC drops some when they are too many, honest ones among them.
+_SHEDDING = {"rapid_reset"}
+_SANE_IN_A_FLOOD_S = 40.0
 _HANG_S = 30.0
 _FLAT_MB = 12.0
 # Floods of calls come and go in other numbers each time, and allocators keep what the largest took.
@@ -56,16 +59,21 @@ _PARALLEL = 4
 
 
 class _Neighbour:
-    """An honest caller beside it all, on connections of its own."""
+    """An honest caller beside it all, on connections of its own.
 
-    def __init__(self, server: ServerProcess) -> None:
+    Args:
+        may_be_shed: whether calls of it may be dropped before anything is heard of them.
+    """
+
+    def __init__(self, server: ServerProcess, *, may_be_shed: bool) -> None:
         self._server = server
-        with server.stub() as stub:
-            self._expected = speak(stub, text=_OTHERS_TEXT).data
+        self._may_be_shed = may_be_shed
+        self._expected = self._hear()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="neighbour")
         self.slowest_s = 0.0
         self.calls = 0
+        self.shed = 0
         self.wrong: list[str] = []
 
     def __enter__(self) -> "_Neighbour":
@@ -76,18 +84,33 @@ class _Neighbour:
         self._over.set()
         self._thread.join()
 
+    def assert_heard(self) -> None:
+        """Asserts that all calls got the right bytes in sane time, and that one does now."""
+        assert not self.wrong
+        assert self.slowest_s < (_SANE_IN_A_FLOOD_S if self._may_be_shed else _SANE_S)
+        assert self._hear() == self._expected
+        shed = f", {self.shed} were shed" if self.shed else ""
+        print(f"a neighbour's {self.calls} calls took {self.slowest_s:.2f} s at the most{shed}")
+
+    def _hear(self) -> bytes:
+        with self._server.stub() as stub:
+            return speak(stub, text=_OTHERS_TEXT, cache=tts_pb2.CACHE_MODE_BYPASS).data
+
     def _listen(self) -> None:
         while not self._over.wait(0.02):
+            began_s = time.monotonic()
             try:
-                with self._server.stub() as stub:
-                    began_s = time.monotonic()
-                    mode = tts_pb2.CACHE_MODE_BYPASS
-                    if speak(stub, text=_OTHERS_TEXT, cache=mode).data != self._expected:
-                        self.wrong.append("other bytes")
-                    self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
-                    self.calls += 1
+                if self._hear() != self._expected:
+                    self.wrong.append("other bytes")
+                self.calls += 1
+            except grpc.RpcError as error:
+                if self._may_be_shed and error.code() is grpc.StatusCode.CANCELLED:
+                    self.shed += 1
+                else:
+                    self.wrong.append(repr(error))
             except Exception as error:
                 self.wrong.append(repr(error))
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
 
 
 @pytest.fixture(scope="module")
@@ -123,20 +146,22 @@ def baseline(server: ServerProcess) -> Holdings:
 
 @contextmanager
 def _unharmed(
-    server: ServerProcess, baseline: Holdings, flat_mb: float = _FLAT_MB
+    server: ServerProcess,
+    baseline: Holdings,
+    flat_mb: float = _FLAT_MB,
+    *,
+    may_be_shed: bool = False,
 ) -> Iterator["_Memory"]:
     """Asserts that what happens within leaves the server and a neighbour as they were."""
     workers = server.workers()
     memory = _Memory(server)
-    with _Neighbour(server) as neighbour:
+    with _Neighbour(server, may_be_shed=may_be_shed) as neighbour:
         yield memory
     assert server.process.poll() is None
-    assert not neighbour.wrong
-    assert neighbour.slowest_s < _SANE_S
     at_rest(server, baseline, within_s=30, memory_slack_mb=_MOST_HELD_MB)
     assert server.workers() == workers
     memory.assert_flat(flat_mb)
-    print(f"a neighbour's {neighbour.calls} calls took {neighbour.slowest_s:.2f} s at the most")
+    neighbour.assert_heard()
 
 
 class _Memory:
@@ -229,7 +254,8 @@ def test_requests_more_or_fewer_than_one(server: ServerProcess, baseline: Holdin
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_frames(server: ServerProcess, baseline: Holdings, name: str) -> None:
-    with _unharmed(server, baseline, _FLAT_AFTER_FLOODS_MB) as memory:
+    may_be_shed = name in _SHEDDING
+    with _unharmed(server, baseline, _FLAT_AFTER_FLOODS_MB, may_be_shed=may_be_shed) as memory:
 
         def one(chance: random.Random) -> str:
             with closing(Peer(server.address)) as peer:
