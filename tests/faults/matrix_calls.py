@@ -5,6 +5,7 @@ nobody takes, an upload of which a half has come, a unary call whose request is 
 """
 
 import threading
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,7 +198,6 @@ class Caller:
         self._server = server
         self._reference = reference
         self._doomed = doomed
-        self._upload_count = 0
         self._miss_count = 0
         self.may_ask_on = True
         self.renew()
@@ -243,8 +243,8 @@ class Caller:
                 raise LookupError(name)
 
     def _upload(self, channel: grpc.Channel, timeout_s: float) -> HeldCall:
-        self._upload_count += 1
-        voice_id, before = f"uploaded-{self._upload_count}", spooled_files(self._server)
+        # Another server may have had this folder, and been uploaded to.
+        voice_id, before = f"uploaded-{uuid.uuid4().hex}", spooled_files(self._server)
         held = _Upload(self, channel, voice_id, self._reference.voice_fingerprint, timeout_s)
         if not wait_until(lambda: spooled_files(self._server) > before, 10):
             held.cancel()
