@@ -40,7 +40,8 @@ class Slope:
     @property
     def is_zero(self) -> bool:
         """Whether it can't be told from no slope at all."""
-        return self.low_per_hour <= 0.0 <= self.high_per_hour
+        # Of values that are all the same the interval is not a number.
+        return not (self.low_per_hour > 0.0 or self.high_per_hour < 0.0)
 
     def exceeds(self, *, per_hour: float, at_least: float) -> bool:
         """Whether it grows for certain, and by more than a bound.
