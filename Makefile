@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:50051
+# Most tests wait for servers half of their time.
+TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
 # coqui-tts has a command `tts`, too: ours is to be the one that stays.
@@ -25,7 +27,11 @@ xtts: $(VENV)/.xtts ## Install what the engine XTTS v2 needs beside the default 
 .PHONY: test
 test: $(VENV)/.dev ## Install everything and run the tests
 	@scripts/test-tools
-	@python -m pytest $(ARGS)
+	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+.PHONY: test-wide
+test-wide: $(VENV)/.dev ## The tests of XTTS with all their seeds, sizes and schedules (some 30 minutes)
+	TEST_WIDTH=wide python -m pytest --timeout 3600 $(ARGS) tests/engines/xtts
 
 .PHONY: soak-cache
 soak-cache: $(VENV)/.dev ## Kill, share and damage the cache for longer (some 6 minutes)

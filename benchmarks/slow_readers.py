@@ -29,6 +29,7 @@ import grpc.aio
 import psutil
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+from tests.faults.at_rest import QUIET_METRICS, holdings
 from tests.server_process import ServerProcess, running_server
 from tests.slow_network import slow_network
 
@@ -41,10 +42,12 @@ _WORDS = (
 ENCODINGS = {"PCM": tts_pb2.ENCODING_PCM_S16LE, "MP3": tts_pb2.ENCODING_MP3}
 _STALL_LIMIT_S = 10
 _AFTER_S = 3.0
-# The server first makes as much ahead of all of them as it may. With this many cores at work
-# it is done.
-_QUIET = 0.75
-_FILLING_S = 90.0
+_FIRSTS = 40
+# The server first makes as much ahead of all of them as it may. That is done when in one of some
+# looks nobody has a place at the engine.
+_FILLING_S = 120.0
+_LOOKS = 10
+_LOOK_EVERY_S = 0.05
 _OWN_CHANNEL = (("grpc.use_local_subchannel_pool", 1),)
 # gRPC's clients let a server send megabytes ahead, unless they are told not to.
 _SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 1 << 14), ("grpc.http2.bdp_probe", 0))
@@ -75,6 +78,7 @@ class Measured:
         first_audio_ms: of the other caller: before, while the server fills what it may hold, while
             they read on, and after.
         memory: over time.
+        is_filled: whether the server had made all that it may make ahead before they "read on".
         ends: why slow calls ended while they were read, by the server's log: a reason or a status.
         stalled_ends: the same, once all stood still.
         calls_left: slow calls that had not ended then.
@@ -82,6 +86,7 @@ class Measured:
 
     first_audio_ms: dict[str, list[float]]
     memory: list[Memory]
+    is_filled: bool
     ends: dict[str, int]
     stalled_ends: dict[str, int]
     calls_left: int
@@ -138,6 +143,7 @@ def main() -> int:
 def _environment(readers: int) -> dict[str, str]:
     """A short limit on stalls, and a place for everybody: this is not about who is let in."""
     return {
+        **QUIET_METRICS,
         "TTS_STALL_LIMIT_S": str(_STALL_LIMIT_S),
         "TTS_ADMISSION__SLOTS": str(2 * readers),
     }
@@ -152,7 +158,7 @@ async def _measure(server: ServerProcess, name: str, options: argparse.Namespace
     ):
         stub = tts_pb2_grpc.TextToSpeechStub(channel)
         await _first_audio_ms(stub)  # warm
-        firsts["before"] = [await _first_audio_ms(stub) for _ in range(20)]
+        firsts["before"] = [await _first_audio_ms(stub) for _ in range(_FIRSTS)]
         memory.append(_memory(server, 0.0))
         began = time.monotonic()
         flows = asyncio.Event()
@@ -164,15 +170,16 @@ async def _measure(server: ServerProcess, name: str, options: argparse.Namespace
             pace = _Pace(options.bytes_per_s, flows)
             reads = [_read_at_pace(server.address, text, pace) for text in texts]
         readers = [asyncio.create_task(read) for read in reads]
+        is_filled = False
         for when, limit_s in (("filling", _FILLING_S), ("reading", options.seconds)):
             firsts[when] = []
             phase_began = time.monotonic()
-            while (now := time.monotonic()) - phase_began < limit_s:
-                busy = _cpu_s(server)
+            while time.monotonic() - phase_began < limit_s:
                 firsts[when].append(await _first_audio_ms(stub))
-                await asyncio.sleep(0.5)
+                has_rested = await _rests(server)
                 memory.append(_memory(server, time.monotonic() - began))
-                if when == "filling" and _cpu_s(server) - busy < _QUIET * (time.monotonic() - now):
+                if when == "filling" and has_rested:
+                    is_filled = True
                     break
         ends = _ends(server)
         flows.clear()
@@ -185,9 +192,18 @@ async def _measure(server: ServerProcess, name: str, options: argparse.Namespace
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
         await asyncio.sleep(_AFTER_S)
-        firsts["after"] = [await _first_audio_ms(stub) for _ in range(20)]
+        firsts["after"] = [await _first_audio_ms(stub) for _ in range(_FIRSTS)]
         memory.append(_memory(server, time.monotonic() - began))
-    return Measured(firsts, memory, dict(ends), dict(stalled_ends), left)
+    return Measured(firsts, memory, is_filled, dict(ends), dict(stalled_ends), left)
+
+
+async def _rests(server: ServerProcess) -> bool:
+    """Whether at some moment of half a second nobody had a place at the engine."""
+    has_rested = False
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_LOOK_EVERY_S)
+        has_rested = has_rested or (await asyncio.to_thread(holdings, server)).places == 0
+    return has_rested
 
 
 async def _first_audio_ms(stub: "tts_pb2_grpc.TextToSpeechAsyncStub") -> float:
@@ -276,11 +292,6 @@ def _unsent_bytes(port: int) -> int:
     return unsent
 
 
-def _cpu_s(server: ServerProcess) -> float:
-    processes = [psutil.Process(server.process.pid), *server.workers()]
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
 def _print(results: dict[str, Measured], options: argparse.Namespace) -> None:
     print(
         f"{options.readers} callers, slow {options.slow}: {options.bytes_per_s:.0f} B/s each, "
@@ -297,6 +308,8 @@ def _print(results: dict[str, Measured], options: argparse.Namespace) -> None:
             print(f"{name:<6}{column[:-3]:<10}{row}{each:>9.3f}")
     for name, result in results.items():
         print(f"{name}: ended while they read: {result.ends or '-'}")
+        if not result.is_filled:
+            print(f"  the engine had not caught up with them after {_FILLING_S:.0f} s")
         print("  the others' first audio, median (p90; calls), against before")
         for when, firsts in result.first_audio_ms.items():
             high = sorted(firsts)[math.ceil(0.9 * len(firsts)) - 1]

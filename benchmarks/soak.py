@@ -8,7 +8,8 @@ workers are killed and stopped. Every byte is checked: tones against a server th
 Piper's by its checksums, and what was kept against what was spoken. Every few seconds the memory,
 the descriptors and the threads of the front and its workers are read.
 
-After a warm-up, a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure
+A crowd comes first, so that pools, caches and allocators are as large as they get. After a warm-up,
+a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure
 grows (`slope.py`). A worker's figures count by its lives. The exit status is 1 if a byte was wrong,
 a call ended with a status that it may not, something is still held in the end, or a figure grows
 for certain and by more than its bound. Memory is judged after ten minutes and more. Linux only.
@@ -50,6 +51,9 @@ _ENVIRONMENT = {
     "TTS_CACHE__MEMORY_LIMIT_BYTES": str(2 << 20),
     "TTS_CACHE__SIZE_LIMIT_BYTES": str(16 << 20),
 }
+# Pools of threads grow with those who call at once, up to their bounds.
+_CROWD = 24
+_CROWD_S = 60.0
 _SAMPLE_EVERY_S = 3.0
 _SAY_EVERY_S = 30.0
 _WARM_UP_SHARE = 0.25
@@ -157,7 +161,8 @@ def main() -> int:
             running_server(folder, *flags, environment=environment, keeps_speech=True)
         )
         known = Known(known_tones, opened.enter_context(_networks(server)))
-        before = at_rest(server)
+        _crowd(server, known, seed, failures)
+        before = at_rest(server, within_s=60)
         samples = _soak(server, known, options.minutes * 60, options.callers, seed, failures)
         time.sleep(3 * _SAMPLE_EVERY_S)
         after = at_rest(server, within_s=60)
@@ -215,6 +220,24 @@ def _networks(server: ServerProcess) -> Iterator[Networks]:
         faulty_network_thread(server.address) as torn,
     ):
         yield Networks(patient, thin, torn)
+
+
+def _crowd(server: ServerProcess, known: Known, seed: int, failures: list[str]) -> None:
+    """Has many more callers for a minute."""
+    print(f"first {_CROWD} callers for {_CROWD_S:.0f} s", flush=True)
+    end_s = time.monotonic() + _CROWD_S
+
+    def is_over() -> bool:
+        return time.monotonic() >= end_s or len(failures) >= _MOST_FAILURES
+
+    def failed(name: str, error: Exception) -> None:
+        failures.append(f"in the crowd, {name}: {type(error).__name__}: {error}")
+        print(failures[-1], flush=True)
+
+    with ThreadPoolExecutor(_CROWD) as pool:
+        callers = [Caller(server.address, known, 100 + n, seed) for n in range(_CROWD)]
+        for running in [pool.submit(caller.run, is_over, failed) for caller in callers]:
+            running.result()
 
 
 def _soak(

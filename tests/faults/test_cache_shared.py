@@ -15,6 +15,7 @@ from tests.speech import speak
 from tts_service.cache import DiskTier
 
 _DURATION_S = float(os.environ.get("SOAK_SECONDS", "4"))
+_LEAST_CALLS = 200
 _SERVERS = 4
 _CALLERS = 2  # of each
 _TEXTS = [f"Train number {number} leaves from platform {number % 7}." for number in range(60)]
@@ -52,7 +53,7 @@ def test_servers_share_a_folder(tmp_path: Path) -> None:
         def call(server: ServerProcess, seed: int) -> None:
             chance = random.Random(seed)
             with server.stub() as stub:
-                while time.monotonic() < end_s:
+                while time.monotonic() < end_s or statuses.total() < _LEAST_CALLS:
                     text = _TEXTS[min(int(chance.expovariate(0.08)), len(_TEXTS) - 1)]
                     speech = speak(stub, text=text, cache=chance.choice(_MODES))
                     statuses[speech.header.cache_status] += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.width import wide
 from tests.xtts_checkpoint import OFFICIAL, TINY, Pair, load_pair, write_checkpoint
 
 
@@ -21,7 +22,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session", params=range(5), ids=lambda seed: f"tiny{seed}")
+@pytest.fixture(scope="session", params=range(wide(5, else_=2)), ids=lambda seed: f"tiny{seed}")
 def any_tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Tiny models, of several seeds."""
     return load_pair(
@@ -42,7 +43,9 @@ def folder(tiny: Pair) -> Path:
     return tiny.folder
 
 
-@pytest.fixture(scope="session", params=(21, 22), ids=lambda seed: f"official{seed}")
+@pytest.fixture(
+    scope="session", params=wide((21, 22), else_=(21,)), ids=lambda seed: f"official{seed}"
+)
 def official(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.width import wide
 from tts_service.engines.base import EngineBusyError, RenderJob, Sampling
 from tts_service.engines.xtts import XttsEngine
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
@@ -29,7 +30,7 @@ from tts_service.engines.xtts.utterance import Utterance
 from tts_service.engines.xtts.vocoder import Vocoder
 
 SLOTS = 4
-SCHEDULES = 1_000
+SCHEDULES = wide(1_000, else_=100)
 
 TEXTS = ("Hello.", "The quick brown fox jumps.", "Ja, gut so.", "Buenos días a todos.")
 LANGUAGES = ("en", "en", "de", "es")

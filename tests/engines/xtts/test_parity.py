@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.width import wide
 from tests.xtts_checkpoint import SPEAKERS, Pair
 from tts_service.engines.xtts.conditioning import Conditioning
 from tts_service.engines.xtts.decoder import Decoder, Prompt
 from tts_service.engines.xtts.gpt import Gpt
 from tts_service.engines.xtts.sampling import SampleRules
 
-STEPS = 220
+STEPS = wide(220, else_=100)
 TOLERANCE = 1e-4
 
 TEXTS = (
