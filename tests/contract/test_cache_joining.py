@@ -161,7 +161,11 @@ def test_one_of_fifty_is_spoken(tmp_path: Path) -> None:
 def test_who_leaves_is_nobody_elses_matter(
     server: ServerProcess, stub: tts_pb2_grpc.TextToSpeechStub
 ) -> None:
-    text = "Ten of us are going to leave before this comes to its end, the first among them."
+    text = (
+        "Ten of us are going to leave before this comes to its end, the first among them, and all "
+        "the others stay where they are, for as long as it takes, until the last word of it was "
+        "heard by each"
+    )
     before = _misses(server)
     calls = [_Call(stub, text).begin()]
     calls += [_Call(stub, text) for _ in range(_CALLERS - 1)]
