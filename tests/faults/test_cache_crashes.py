@@ -63,7 +63,7 @@ def test_killed_at_any_time(folder: Path) -> None:
         ]
         for child in children:
             child.start()
-        time.sleep(chance.uniform(0.05, 0.3))
+        time.sleep(chance.uniform(0.1, 0.5))
         # The others go on for a moment beside the dead.
         for child in chance.sample(children, len(children)):
             child.kill()
@@ -84,7 +84,7 @@ def test_killed_at_any_time(folder: Path) -> None:
         tier.put("key 0", functions.body("key 0", number, 100), marks=["all"])
         assert tier.get("key 0") == functions.body("key 0", number, 100)
         tier.close()
-    assert found > _ROUNDS // 2
+    assert found > _ROUNDS
     print(f"{found} values found, {strays} stray files, {lost} rows without a file")
 
 
