@@ -1,10 +1,26 @@
 """Servers that are shared by all tests that don't harm them."""
 
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests.server_process import ServerProcess, running_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files() -> Iterator[None]:
+    """A folder for them that other processes of the same run don't write to.
+
+    Several tests count what servers leave in it. Its path is short, for sockets lie in it.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="tts-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.audio_files import AudioFileKind, audio_file
 from tests.contract.test_voices import upload_parts
+from tests.faults.at_rest import wait_until
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
@@ -26,6 +27,9 @@ from tests.speech import speak
 _GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?:counter|gauge|histogram) \| (?P<labels>.*?) \|", re.M)
 
+_METHODS = tuple(
+    method.name for method in tts_pb2.DESCRIPTOR.services_by_name["TextToSpeech"].methods
+)
 # Words that must not be found among the metrics.
 _TEXT = "The zephyr is a wind. It blows from the west."
 _VOICE = "secret-voice"
@@ -107,7 +111,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def used(server: ServerProcess) -> Samples:
-    """What it says of itself after that."""
+    """What it says of itself after that. A caller has its answer just before it is counted."""
+
+    def is_at_rest() -> bool:
+        samples = Samples(scrape(server))
+        return all(samples("tts_calls_in_progress", method=method) == 0 for method in _METHODS)
+
+    assert wait_until(is_at_rest, 10)
     return Samples(scrape(server))
 
 

@@ -50,12 +50,12 @@ class CallMetrics:
     def ended(self, method: str, code: str, duration_s: float) -> None:
         """Counts a call that is over."""
         in_progress, duration = self._of(method)
-        in_progress.dec()
         duration.observe(duration_s)
         ended = self._by_code.get((method, code))
         if ended is None:
             ended = self._by_code[method, code] = self._ended.labels(method, code)
         ended.inc()
+        in_progress.dec()
 
     def _of(self, method: str) -> tuple[Gauge, Histogram]:
         """What calls of a method count into; looked up once."""
