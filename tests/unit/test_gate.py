@@ -106,19 +106,29 @@ async def test_who_has_less_time_than_the_wait_is_refused_at_once() -> None:
     task.cancel()
 
 
-async def test_a_wait_ends_after_its_limit() -> None:
-    gate = Gate(
-        "engine",
-        AdmissionSettings(wait_limit_s=0.05, slots=1),
-        slots=lambda: 1,
-    )
+async def test_a_wait_ends_after_its_limit_with_a_place() -> None:
+    gate = Gate("engine", AdmissionSettings(wait_limit_s=0.05), slots=lambda: 1)
     with await gate.enter(_caller("")) as place:
         place.close(is_whole=True)
     place = await gate.enter(_caller("a"))
-    with pytest.raises(Overloaded):
-        await gate.enter(_caller("b"))
-    assert gate.waiting == 0
+    late = await asyncio.wait_for(gate.enter(_caller("b")), 5)
+    assert (gate.active, gate.open, gate.waiting) == (2, 2, 0)
+    late.close()
     place.close()
+    assert gate.active == gate.open == 0
+
+
+async def test_those_who_were_promised_a_place_find_one_though_all_come_at_once() -> None:
+    clock = _Clock()
+    gate = _gate(clock, slots=4, queue_limit=0)
+    await _render(gate, clock, 0.4)
+    places = [await gate.enter(_caller(f"a{number}")) for number in range(4)]
+    names = [f"r{number}" for number in range(5)]
+    hints_ms = [(await _refused(gate, _caller(name))).retry_after_ms for name in names]
+    clock.now_s += max(hints_ms) / 1000
+    places += [await gate.enter(_caller(name)) for name in names[:4]]
+    await _refused(gate, _caller(names[4]))  # twice as many calls as the engine does well
+    assert gate.active == gate.open == 8
 
 
 async def test_who_leaves_the_line_as_its_turn_comes_gives_the_place_back() -> None:
@@ -166,8 +176,8 @@ async def test_hints_are_as_far_apart_as_calls_take() -> None:
     await _render(gate, clock, 0.4)
     await gate.enter(_caller("a"))
     hints_ms = [(await _refused(gate, _caller(f"r{n}"))).retry_after_ms for n in range(5)]
-    # A fifth of the time is left for newcomers.
-    assert hints_ms == [400, 900, 1400, 1900, 2400]
+    # Two fifths of the time are left for newcomers.
+    assert hints_ms == [400, 1067, 1733, 2400, 3067]
 
 
 async def test_who_comes_again_when_told_goes_before_newcomers() -> None:

@@ -24,8 +24,9 @@ class Gate:
     """Lets calls to an engine, as many as it has time for.
 
     A call that finds no place waits, if its turn comes soon; else it is refused at once and told
-    when to come again. Who does so, with the same request id, goes before all newcomers, and has
-    some places more.
+    when to come again. Who waits is never refused: if its turn is late, it is let in beside the
+    others. Who comes again when told, with the same request id, goes before all newcomers, and has
+    as many places more.
 
     Args:
         engine: its name.
@@ -90,7 +91,7 @@ class Gate:
             return self._open()
         if not self._may_wait(caller, returns, now_s):
             raise self._refusal(caller, now_s, "OVERLOADED")
-        return await self._wait(caller, line)
+        return await self._wait(line)
 
     # What a place needs of it: see `Seats`.
 
@@ -116,8 +117,7 @@ class Gate:
         return place
 
     def _has_room(self, returns: bool) -> bool:
-        extra = max(1, self.slots // 2) if returns else 0
-        return self.active < self.slots + extra
+        return self.active < (2 * self.slots if returns else self.slots)
 
     def _may_wait(self, caller: Caller, returns: bool, now_s: float) -> bool:
         wait_s = (self.waiting + 1) * self._time.call_s
@@ -127,17 +127,19 @@ class Gate:
             and wait_s <= min(self._limits.wait_limit_s, caller.deadline_s - now_s)
         )
 
-    async def _wait(self, caller: Caller, line: deque[asyncio.Future[Place]]) -> Place:
+    async def _wait(self, line: deque[asyncio.Future[Place]]) -> Place:
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         line.append(turn)
         try:
             async with asyncio.timeout(self._limits.wait_limit_s):
                 return await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # its turn came, and it was too late
-                turn.result().close()
+            came = turn.result() if turn.done() and not turn.cancelled() else None
             if isinstance(error, TimeoutError):
-                raise self._refusal(caller, self._clock(), "OVERLOADED") from None
+                # A refusal now would have cost its caller all of the wait.
+                return came or self._open()
+            if came is not None:  # its turn came as it left
+                came.close()
             raise
         finally:
             if turn in line:

@@ -19,7 +19,7 @@ class AdmissionSettings(Group):
         32, ge=0, le=4096, description="calls that may wait for a place at an engine"
     )
     wait_limit_s: float = Field(
-        0.5, ge=0.0, le=600.0, description="how long a call may wait for a place; else refused"
+        0.25, ge=0.0, le=600.0, description="the longest wait for a place; else refused at once"
     )
     open_calls_limit: int = Field(
         1000, ge=1, le=100_000, description="calls of an engine, those with slow readers included"
