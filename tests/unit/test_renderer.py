@@ -1,5 +1,6 @@
 """What the renderer asks of workers, and what it does when they are lost or busy."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -100,7 +101,10 @@ _CATALOG = Catalog(
 )
 
 
-async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -> int:
+async def _samples(
+    fleet: _Fleet, text: str = "One sentence.", *, takes_s: float = 0.0, **request: Any
+) -> int:
+    """All samples of a text, by a listener who takes so long for each run of them."""
     utterance = resolve_request(
         SynthesisRequest(text, encoding=Encoding.WAV, **request),
         _CATALOG,
@@ -110,22 +114,21 @@ async def _samples(fleet: _Fleet, text: str = "One sentence.", **request: Any) -
     metrics = Metrics()
     cache = SpeechCache(None, CacheLimits(0, 0, 0, None), metrics)
     assert utterance.audio_format == resolve_format(Encoding.WAV, source_rate_hz=_RATE_HZ)
-    return sum(
-        [
-            len(pcm.samples)
-            async for pcm in render_utterance(
-                utterance,
-                cast(Fleet, fleet),
-                cast(Embeddings, _Embeddings()),
-                SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
-                Place(),
-                metrics.speech,
-                request_id="r",
-                engine_wait_s=1.0,
-                ahead_ms=1000,
-            )
-        ]
-    )
+    count = 0
+    async for pcm in render_utterance(
+        utterance,
+        cast(Fleet, fleet),
+        cast(Embeddings, _Embeddings()),
+        SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
+        Place(),
+        metrics.speech,
+        request_id="r",
+        engine_wait_s=1.0,
+        ahead_ms=1000,
+    ):
+        count += len(pcm.samples)
+        await asyncio.sleep(takes_s)
+    return count
 
 
 async def test_a_worker_lost_before_its_first_sound_is_replaced() -> None:
@@ -171,6 +174,14 @@ async def test_only_the_first_segment_is_urgent_and_all_are_drawn_alike() -> Non
     assert [job.look_ahead for job in connection.jobs] == [False, True, True]
     assert {job.sampling for job in connection.jobs} == {Sampling(top_k=7, seed=5)}
     assert {job.speakers for job in connection.jobs} == {(Speaker("own"),)}
+
+
+async def test_what_waits_to_be_taken_is_still_to_be_heard() -> None:
+    connection = _Connection(8)
+    await _samples(_Fleet(connection), "One here. Two there.", takes_s=0.2)
+    # In the queue, for a listener who takes a run each 0.2 s: the last run and the pause.
+    assert connection.jobs[1].lead_ms == 50 + SENTENCE_PAUSE_MS
+    assert {job.ahead_ms for job in connection.jobs} == {1000}
 
 
 async def test_an_uploaded_voice_speaks_by_its_embedding() -> None:

@@ -6,7 +6,6 @@ callers of a busy engine take turns chunk by chunk, and there is no queue to bou
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -34,7 +33,8 @@ from .base import (
     VoiceShare,
 )
 from .call import EngineCall
-from .turns import Listener, Turns
+from .listener import Listener
+from .turns import Turns
 
 __all__ = ["EngineServicer"]
 
@@ -72,7 +72,9 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         """Begins to serve `engine`, which is loaded and warm."""
         description = engine.describe()
         renders = description.max_open_renders or description.max_concurrent_renders
-        self._turns = Turns(renders, thread_name_prefix="render")
+        # Open renders that share a batch wait in their threads, and none is in another's way.
+        give_way = 0 if description.max_open_renders else renders
+        self._turns = Turns(renders, give_way_threads=give_way, thread_name_prefix="render")
         self._engine = engine
 
     async def close(self) -> None:
@@ -128,7 +130,6 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         description = engine.describe()
         job = _job(request)
         call.span.note(engine=description.name, characters=len(job.text))
-        listener = Listener(request.lead_ms)
         try:
             render = engine.render(job)
         except UnknownVoiceError:
@@ -144,7 +145,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         try:
             rate_hz = _sample_rate_hz(description, job)
             sample_count = 0
-            chunk = await _next_chunk(turns, listener, render)
+            chunk = await _next_chunk(turns, job.listener, render)
             header = engine_pb2.RenderHeader(
                 sample_rate_hz=rate_hz,
                 sample_format=engine_pb2.SAMPLE_FORMAT_F32LE,
@@ -153,10 +154,11 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             yield engine_pb2.RenderResponse(header=header)
             while chunk is not None:
                 sample_count += len(chunk.samples)
-                listener.gets(len(chunk.samples) / rate_hz)
+                job.listener.gets(len(chunk.samples) / rate_hz)
                 for message in _messages(chunk):
-                    yield message
-                chunk = await _next_chunk(turns, listener, render)
+                    with job.listener.takes(_MESSAGE_SAMPLES / rate_hz):
+                        yield message
+                chunk = await _next_chunk(turns, job.listener, render)
             call.span.note(samples=sample_count)
         except Exception:
             if context.cancelled():
@@ -193,7 +195,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there are no samples or no rate")
         call.span.note(engine=engine.describe().name, samples=len(samples))
         future = turns.submit(
-            time.monotonic(), engine.embed, samples, header.sample_rate_hz, header.language
+            Listener(), engine.embed, samples, header.sample_rate_hz, header.language
         )
         return engine_pb2.EmbedResponse(
             embedding=await asyncio.wrap_future(future),
@@ -216,6 +218,7 @@ def _job(request: engine_pb2.RenderRequest) -> RenderJob:
         mix=tuple(VoiceShare(part.voice, part.embedding, part.weight) for part in request.mix),
         sampling=Sampling(**{field.name: value for field, value in request.sampling.ListFields()}),
         look_ahead=request.look_ahead,
+        listener=Listener(request.lead_ms, request.ahead_ms),
     )
 
 
@@ -230,7 +233,7 @@ async def _next_chunk(turns: Turns, listener: Listener, render: Render) -> PcmCh
     """Pulls one chunk when it is its turn; None at the end."""
     # A cancelled wait gives up a turn that has not come; one that has goes on in its thread until
     # `render.cancel` ends it.
-    return await asyncio.wrap_future(turns.submit(listener.due_s, next, render, None))
+    return await asyncio.wrap_future(turns.submit(listener, next, render, None))
 
 
 def _messages(chunk: PcmChunk) -> list[engine_pb2.RenderResponse]:

@@ -33,6 +33,7 @@ class SegmentJob:
         speed: factor on the speaking rate; 1.0 is the voice's own.
         look_ahead: whether the listener still hears something earlier.
         lead_ms: how much of that there is.
+        ahead_ms: how much there is whenever what is rendered isn't taken at once.
     """
 
     text: str
@@ -42,6 +43,7 @@ class SegmentJob:
     sampling: Sampling = field(default_factory=Sampling)
     look_ahead: bool = False
     lead_ms: int = 0
+    ahead_ms: int = 0
 
     def to_proto(self) -> engine_pb2.RenderRequest:
         """As the worker reads it."""
@@ -51,6 +53,7 @@ class SegmentJob:
             speed=self.speed,
             look_ahead=self.look_ahead,
             lead_ms=self.lead_ms,
+            ahead_ms=self.ahead_ms,
         )
         if len(self.speakers) == 1:
             message.voice = self.speakers[0].voice

@@ -81,6 +81,7 @@ async def render_utterance(
         while (item := await rendering.queue.get()) is not None:
             if isinstance(item, Exception):
                 raise item
+            rendering.took(item)
             yield item
     finally:
         producer.cancel()
@@ -118,6 +119,8 @@ class _Rendering:
         self._engine_wait_s = engine_wait_s
         self._speakers: tuple[Speaker, ...] = ()
         self._run_count = 0
+        self._ahead_ms = ahead_ms
+        self._untaken_s = 0.0  # what is in the queue
         self._heard_until_s = 0.0  # by a listener who plays it as it comes
 
     async def run(self) -> None:
@@ -150,8 +153,17 @@ class _Rendering:
             speed=utterance.speed,
             sampling=utterance.sampling,
             look_ahead=number > 0,
-            lead_ms=max(0, round((self._heard_until_s - time.monotonic()) * 1000)),
+            lead_ms=max(0, round(self._lead_s() * 1000)),
+            ahead_ms=self._ahead_ms,
         )
+
+    def _lead_s(self) -> float:
+        """What the listener has to hear yet, at the least what it hasn't taken."""
+        return max(self._heard_until_s - time.monotonic(), self._untaken_s)
+
+    def took(self, pcm: Pcm) -> None:
+        """The reader has one run less before it."""
+        self._untaken_s -= len(pcm.samples) / pcm.sample_rate_hz
 
     async def _find_speakers(self, parts: tuple[VoicePart, ...]) -> tuple[Speaker, ...]:
         # The heaviest weighs 1, so that weights of any size have a finite sum.
@@ -235,7 +247,9 @@ class _Rendering:
             run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS
             end = start + rate_hz * run_ms // 1000
             self._run_count += 1
+            pcm = Pcm(samples[start:end], rate_hz, span, total)
             with self._place.idle() if self.queue.full() else nullcontext():
-                await self.queue.put(Pcm(samples[start:end], rate_hz, span, total))
+                await self.queue.put(pcm)
+            self._untaken_s += len(pcm.samples) / rate_hz
             start = end
         self._heard_until_s = max(self._heard_until_s, time.monotonic()) + len(samples) / rate_hz

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/engine/v1/engine.proto\x12\tengine.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xe1\x03\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06voices\x18\x02 \x03(\x0b\x32\x16.engine.v1.EngineVoice\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x1e\n\x16max_segment_characters\x18\x04 \x01(\x05\x12\x1e\n\x16max_concurrent_renders\x18\x05 \x01(\x05\x12%\n\tabilities\x18\x06 \x03(\x0e\x32\x12.engine.v1.Ability\x12\x17\n\x0f\x63lone_languages\x18\x07 \x03(\t\x12\x1c\n\x14\x63lone_sample_rate_hz\x18\x08 \x01(\x05\x12\x64\n\x1esegment_characters_by_language\x18\t \x03(\x0b\x32<.engine.v1.DescribeResponse.SegmentCharactersByLanguageEntry\x12\x18\n\x10max_open_renders\x18\n \x01(\x05\x12\x1a\n\x12opening_characters\x18\x0b \x01(\x05\x1a\x42\n SegmentCharactersByLanguageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"u\n\x0b\x45ngineVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x16\n\x0esample_rate_hz\x18\x04 \x01(\x05\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"\xd0\x01\n\rRenderRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\r\n\x05speed\x18\x04 \x01(\x01\x12\x11\n\tembedding\x18\x05 \x01(\x0c\x12\"\n\x03mix\x18\x06 \x03(\x0b\x32\x15.engine.v1.VoiceShare\x12%\n\x08sampling\x18\x07 \x01(\x0b\x32\x13.engine.v1.Sampling\x12\x12\n\nlook_ahead\x18\x08 \x01(\x08\x12\x0f\n\x07lead_ms\x18\t \x01(\x05\">\n\nVoiceShare\x12\r\n\x05voice\x18\x01 \x01(\t\x12\x11\n\tembedding\x18\x02 \x01(\x0c\x12\x0e\n\x06weight\x18\x03 \x01(\x01\"\xc4\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seed\"j\n\x0eRenderResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.engine.v1.RenderHeaderH\x00\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.engine.v1.PcmChunkH\x00\x42\x07\n\x05\x65vent\"\x82\x01\n\x0cRenderHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x19\n\x0csample_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_sample_count\">\n\x08PcmChunk\x12\x0f\n\x07samples\x18\x01 \x01(\x0c\x12!\n\x04span\x18\x02 \x01(\x0b\x32\x13.engine.v1.TextSpan\":\n\x08TextSpan\x12\x17\n\x0fstart_character\x18\x01 \x01(\x05\x12\x15\n\rend_character\x18\x02 \x01(\x05\"S\n\x0c\x45mbedRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.engine.v1.EmbedHeaderH\x00\x12\x11\n\x07samples\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"g\n\x0b\x45mbedHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x10\n\x08language\x18\x03 \x01(\t\"=\n\rEmbedResponse\x12\x11\n\tembedding\x18\x01 \x01(\x0c\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t*o\n\x07\x41\x62ility\x12\x17\n\x13\x41\x42ILITY_UNSPECIFIED\x10\x00\x12\x11\n\rABILITY_SPEED\x10\x01\x12\x11\n\rABILITY_CLONE\x10\x02\x12\x14\n\x10\x41\x42ILITY_SAMPLING\x10\x03\x12\x0f\n\x0b\x41\x42ILITY_MIX\x10\x04*_\n\x0cSampleFormat\x12\x1d\n\x19SAMPLE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13SAMPLE_FORMAT_S16LE\x10\x01\x12\x17\n\x13SAMPLE_FORMAT_F32LE\x10\x02\x32\xcc\x01\n\x06\x45ngine\x12\x43\n\x08\x44\x65scribe\x12\x1a.engine.v1.DescribeRequest\x1a\x1b.engine.v1.DescribeResponse\x12?\n\x06Render\x12\x18.engine.v1.RenderRequest\x1a\x19.engine.v1.RenderResponse0\x01\x12<\n\x05\x45mbed\x12\x17.engine.v1.EmbedRequest\x1a\x18.engine.v1.EmbedResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/engine/v1/engine.proto\x12\tengine.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xe1\x03\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06voices\x18\x02 \x03(\x0b\x32\x16.engine.v1.EngineVoice\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x1e\n\x16max_segment_characters\x18\x04 \x01(\x05\x12\x1e\n\x16max_concurrent_renders\x18\x05 \x01(\x05\x12%\n\tabilities\x18\x06 \x03(\x0e\x32\x12.engine.v1.Ability\x12\x17\n\x0f\x63lone_languages\x18\x07 \x03(\t\x12\x1c\n\x14\x63lone_sample_rate_hz\x18\x08 \x01(\x05\x12\x64\n\x1esegment_characters_by_language\x18\t \x03(\x0b\x32<.engine.v1.DescribeResponse.SegmentCharactersByLanguageEntry\x12\x18\n\x10max_open_renders\x18\n \x01(\x05\x12\x1a\n\x12opening_characters\x18\x0b \x01(\x05\x1a\x42\n SegmentCharactersByLanguageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"u\n\x0b\x45ngineVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x11\n\tlanguages\x18\x03 \x03(\t\x12\x16\n\x0esample_rate_hz\x18\x04 \x01(\x05\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"\xe2\x01\n\rRenderRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05voice\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\r\n\x05speed\x18\x04 \x01(\x01\x12\x11\n\tembedding\x18\x05 \x01(\x0c\x12\"\n\x03mix\x18\x06 \x03(\x0b\x32\x15.engine.v1.VoiceShare\x12%\n\x08sampling\x18\x07 \x01(\x0b\x32\x13.engine.v1.Sampling\x12\x12\n\nlook_ahead\x18\x08 \x01(\x08\x12\x0f\n\x07lead_ms\x18\t \x01(\x05\x12\x10\n\x08\x61head_ms\x18\n \x01(\x05\">\n\nVoiceShare\x12\r\n\x05voice\x18\x01 \x01(\t\x12\x11\n\tembedding\x18\x02 \x01(\x0c\x12\x0e\n\x06weight\x18\x03 \x01(\x01\"\xc4\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seed\"j\n\x0eRenderResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.engine.v1.RenderHeaderH\x00\x12$\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x13.engine.v1.PcmChunkH\x00\x42\x07\n\x05\x65vent\"\x82\x01\n\x0cRenderHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x19\n\x0csample_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_sample_count\">\n\x08PcmChunk\x12\x0f\n\x07samples\x18\x01 \x01(\x0c\x12!\n\x04span\x18\x02 \x01(\x0b\x32\x13.engine.v1.TextSpan\":\n\x08TextSpan\x12\x17\n\x0fstart_character\x18\x01 \x01(\x05\x12\x15\n\rend_character\x18\x02 \x01(\x05\"S\n\x0c\x45mbedRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.engine.v1.EmbedHeaderH\x00\x12\x11\n\x07samples\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"g\n\x0b\x45mbedHeader\x12\x16\n\x0esample_rate_hz\x18\x01 \x01(\x05\x12.\n\rsample_format\x18\x02 \x01(\x0e\x32\x17.engine.v1.SampleFormat\x12\x10\n\x08language\x18\x03 \x01(\t\"=\n\rEmbedResponse\x12\x11\n\tembedding\x18\x01 \x01(\x0c\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t*o\n\x07\x41\x62ility\x12\x17\n\x13\x41\x42ILITY_UNSPECIFIED\x10\x00\x12\x11\n\rABILITY_SPEED\x10\x01\x12\x11\n\rABILITY_CLONE\x10\x02\x12\x14\n\x10\x41\x42ILITY_SAMPLING\x10\x03\x12\x0f\n\x0b\x41\x42ILITY_MIX\x10\x04*_\n\x0cSampleFormat\x12\x1d\n\x19SAMPLE_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13SAMPLE_FORMAT_S16LE\x10\x01\x12\x17\n\x13SAMPLE_FORMAT_F32LE\x10\x02\x32\xcc\x01\n\x06\x45ngine\x12\x43\n\x08\x44\x65scribe\x12\x1a.engine.v1.DescribeRequest\x1a\x1b.engine.v1.DescribeResponse\x12?\n\x06Render\x12\x18.engine.v1.RenderRequest\x1a\x19.engine.v1.RenderResponse0\x01\x12<\n\x05\x45mbed\x12\x17.engine.v1.EmbedRequest\x1a\x18.engine.v1.EmbedResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DESCRIBERESPONSE_SEGMENTCHARACTERSBYLANGUAGEENTRY']._loaded_options = None
   _globals['_DESCRIBERESPONSE_SEGMENTCHARACTERSBYLANGUAGEENTRY']._serialized_options = b'8\001'
-  _globals['_ABILITY']._serialized_start=1758
-  _globals['_ABILITY']._serialized_end=1869
-  _globals['_SAMPLEFORMAT']._serialized_start=1871
-  _globals['_SAMPLEFORMAT']._serialized_end=1966
+  _globals['_ABILITY']._serialized_start=1776
+  _globals['_ABILITY']._serialized_end=1887
+  _globals['_SAMPLEFORMAT']._serialized_start=1889
+  _globals['_SAMPLEFORMAT']._serialized_end=1984
   _globals['_DESCRIBEREQUEST']._serialized_start=44
   _globals['_DESCRIBEREQUEST']._serialized_end=61
   _globals['_DESCRIBERESPONSE']._serialized_start=64
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENGINEVOICE']._serialized_start=547
   _globals['_ENGINEVOICE']._serialized_end=664
   _globals['_RENDERREQUEST']._serialized_start=667
-  _globals['_RENDERREQUEST']._serialized_end=875
-  _globals['_VOICESHARE']._serialized_start=877
-  _globals['_VOICESHARE']._serialized_end=939
-  _globals['_SAMPLING']._serialized_start=942
-  _globals['_SAMPLING']._serialized_end=1138
-  _globals['_RENDERRESPONSE']._serialized_start=1140
-  _globals['_RENDERRESPONSE']._serialized_end=1246
-  _globals['_RENDERHEADER']._serialized_start=1249
-  _globals['_RENDERHEADER']._serialized_end=1379
-  _globals['_PCMCHUNK']._serialized_start=1381
-  _globals['_PCMCHUNK']._serialized_end=1443
-  _globals['_TEXTSPAN']._serialized_start=1445
-  _globals['_TEXTSPAN']._serialized_end=1503
-  _globals['_EMBEDREQUEST']._serialized_start=1505
-  _globals['_EMBEDREQUEST']._serialized_end=1588
-  _globals['_EMBEDHEADER']._serialized_start=1590
-  _globals['_EMBEDHEADER']._serialized_end=1693
-  _globals['_EMBEDRESPONSE']._serialized_start=1695
-  _globals['_EMBEDRESPONSE']._serialized_end=1756
-  _globals['_ENGINE']._serialized_start=1969
-  _globals['_ENGINE']._serialized_end=2173
+  _globals['_RENDERREQUEST']._serialized_end=893
+  _globals['_VOICESHARE']._serialized_start=895
+  _globals['_VOICESHARE']._serialized_end=957
+  _globals['_SAMPLING']._serialized_start=960
+  _globals['_SAMPLING']._serialized_end=1156
+  _globals['_RENDERRESPONSE']._serialized_start=1158
+  _globals['_RENDERRESPONSE']._serialized_end=1264
+  _globals['_RENDERHEADER']._serialized_start=1267
+  _globals['_RENDERHEADER']._serialized_end=1397
+  _globals['_PCMCHUNK']._serialized_start=1399
+  _globals['_PCMCHUNK']._serialized_end=1461
+  _globals['_TEXTSPAN']._serialized_start=1463
+  _globals['_TEXTSPAN']._serialized_end=1521
+  _globals['_EMBEDREQUEST']._serialized_start=1523
+  _globals['_EMBEDREQUEST']._serialized_end=1606
+  _globals['_EMBEDHEADER']._serialized_start=1608
+  _globals['_EMBEDHEADER']._serialized_end=1711
+  _globals['_EMBEDRESPONSE']._serialized_start=1713
+  _globals['_EMBEDRESPONSE']._serialized_end=1774
+  _globals['_ENGINE']._serialized_start=1987
+  _globals['_ENGINE']._serialized_end=2191
 # @@protoc_insertion_point(module_scope)

@@ -244,6 +244,7 @@ class RenderRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     LOOK_AHEAD_FIELD_NUMBER: _builtins.int
     LEAD_MS_FIELD_NUMBER: _builtins.int
+    AHEAD_MS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text, at most `max_segment_characters` long."""
     voice: _builtins.str
@@ -263,6 +264,10 @@ class RenderRequest(_message.Message):
     lead_ms: _builtins.int
     """How much sound of what was rendered before the listener still has to hear, in milliseconds.
     Renders whose listeners run out of sound sooner go first.
+    """
+    ahead_ms: _builtins.int
+    """How much sound lies between the worker and the listener once it is taken no longer, in
+    milliseconds. Whose render has to wait to be taken has so much to hear.
     """
     @_builtins.property
     def mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoiceShare]:
@@ -286,10 +291,11 @@ class RenderRequest(_message.Message):
         sampling: Global___Sampling | None = ...,
         look_ahead: _builtins.bool = ...,
         lead_ms: _builtins.int = ...,
+        ahead_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "language", b"language", "lead_ms", b"lead_ms", "look_ahead", b"look_ahead", "mix", b"mix", "sampling", b"sampling", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead_ms", b"ahead_ms", "embedding", b"embedding", "language", b"language", "lead_ms", b"lead_ms", "look_ahead", b"look_ahead", "mix", b"mix", "sampling", b"sampling", "speed", b"speed", "text", b"text", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
