@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tts_service.engines.base import RenderJob
 from tts_service.engines.piper import PiperEngine
+from tts_service.engines.piper.crowd import Crowd
 from tts_service.engines.piper.graph import Graph
 from tts_service.engines.piper.graph_parts import NotInPartsError, Stage, take_apart
 from tts_service.engines.piper.kept_parts import VoiceReplacedError, open_speech, sweep_parts
@@ -38,7 +40,11 @@ _OPTIONS = onnxruntime.RunOptions()
 
 
 def _heard(speech: Speech, phonemes: Phonemes, *, is_crowded: bool = False) -> NDArray[np.float32]:
-    return np.concatenate(list(speech.speak(phonemes, _OPTIONS, lambda: is_crowded).runs))
+    crowd = Crowd(cores=1, threads=1)
+    with ExitStack() as others:
+        for _ in range(2 if is_crowded else 0):
+            others.enter_context(crowd.at_work())
+        return np.concatenate(list(speech.speak(phonemes, _OPTIONS, crowd).runs))
 
 
 def _phonemes(text: str, *, noise: bool = False, speed: float = 1.0) -> Phonemes:
@@ -88,7 +94,7 @@ def test_windows_joined_are_the_whole(
 
 def test_the_length_is_known_before_the_end(seeded: Path, parts: Path) -> None:
     windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
-    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, is_crowded=bool)
+    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, Crowd(1, 1))
     assert spoken.sample_count == sum(len(run) for run in spoken.runs)
 
 

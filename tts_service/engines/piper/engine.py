@@ -94,7 +94,7 @@ class PiperEngine:
             for _ in range(2):
                 for _ in self.render(RenderJob(_WARM_UP, voice.id, voice.languages[0])):
                     pass
-                while not self._crowd.is_crowded():
+                while not self._crowd.is_crowded:
                     others.enter_context(self._crowd.at_work())
 
     def describe(self) -> EngineDescription:
@@ -147,7 +147,6 @@ class PiperRender:
         self._sample_count: int | None = None
         self._run_options = onnxruntime.RunOptions()
         self._cancelled = False
-        self._can_wait = False
 
     @property
     def sample_count(self) -> int | None:
@@ -158,8 +157,7 @@ class PiperRender:
         return self
 
     def __next__(self) -> PcmChunk:
-        self._can_wait = self._job.listener.can_wait
-        with self._crowd.at_work(can_wait=self._can_wait):
+        with self._crowd.at_work():
             return self._next()
 
     def _next(self) -> PcmChunk:
@@ -202,11 +200,8 @@ class PiperRender:
         scales = (config.noise_scale, config.length_scale / self._job.speed, config.noise_w_scale)
         ids = voice.phonemizer.phonemes_to_ids(phonemes)
         return voice.speech.speak(
-            Phonemes(ids, scales, self._speaker), self._run_options, self._is_crowded
+            Phonemes(ids, scales, self._speaker), self._run_options, self._crowd
         )
-
-    def _is_crowded(self) -> bool:
-        return self._crowd.is_crowded(can_wait=self._can_wait)
 
 
 def _cpu_count() -> int:

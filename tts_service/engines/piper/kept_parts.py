@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import structlog
 
+from .crowd import Crowd
 from .graph import Graph
 from .graph_parts import GraphParts, NotInPartsError, take_apart
 from .speech import LoadedStage, Phonemes, Speech, WholeSpeech, WindowedSpeech
@@ -153,10 +154,10 @@ def _probe(file: VoiceFile, speech: WindowedSpeech) -> None:
     """
     speaker = 0 if int(file.config["num_speakers"]) > 1 else None
     phonemes = Phonemes(_PROBE_IDS, (0.0, 1.0, 0.0), speaker)
-    options = onnxruntime.RunOptions()
+    options, crowd = onnxruntime.RunOptions(), Crowd(1, 1)
     whole = WholeSpeech(Graph(file.model.read_bytes(), 1))
-    (expected,) = whole.speak(phonemes, options, is_crowded=bool).runs
-    joined = np.concatenate(list(speech.speak(phonemes, options, is_crowded=bool).runs))
+    (expected,) = whole.speak(phonemes, options, crowd).runs
+    joined = np.concatenate(list(speech.speak(phonemes, options, crowd).runs))
     if len(joined) != len(expected) or np.abs(joined - expected).max() > _TOLERANCE:
         raise NotInPartsError("its parts make other samples than the whole")
 

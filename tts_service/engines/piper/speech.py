@@ -3,24 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from .crowd import Crowd
 from .graph import Graph
 from .windows import Geometry, Strip
 
-__all__ = [
-    "IsCrowded",
-    "LoadedStage",
-    "Phonemes",
-    "Speech",
-    "Spoken",
-    "WholeSpeech",
-    "WindowedSpeech",
-]
+__all__ = ["LoadedStage", "Phonemes", "Speech", "Spoken", "WholeSpeech", "WindowedSpeech"]
 
 # The first window is heard soonest. While others wait for the cores, what follows it has to wait
 # for them, too, and has to be bridged.
@@ -30,8 +23,6 @@ _FIRST_FRAMES_CROWDED = 40
 _CACHED_NUMBERS = 1 << 18
 # The flow has few, but others shouldn't wait for it too long.
 _MAX_FRAMES = 512
-
-IsCrowded: TypeAlias = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +69,12 @@ class Spoken:
 class Speech(Protocol):
     """A loaded voice. Any number of threads."""
 
-    def speak(
-        self, phonemes: Phonemes, options: onnxruntime.RunOptions, is_crowded: IsCrowded
-    ) -> Spoken:
+    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
         """Begins to speak.
 
         Args:
             options: its `terminate` ends a run in its midst, with onnxruntime's `Fail`.
-            is_crowded: whether others want the cores now; asked before each run.
+            crowd: who else wants the cores, asked before each run.
         """
 
 
@@ -95,11 +84,9 @@ class WholeSpeech:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def speak(
-        self, phonemes: Phonemes, options: onnxruntime.RunOptions, is_crowded: IsCrowded
-    ) -> Spoken:
+    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
         """See `Speech`. All of it at once."""
-        session = self._graph.session(is_crowded=is_crowded())
+        session = self._graph.session(is_crowded=crowd.is_crowded)
         samples = np.asarray(session.run(None, phonemes.feed(), options)[0], dtype=np.float32)
         return Spoken(samples.size, iter([samples.reshape(-1)]))
 
@@ -134,11 +121,9 @@ class WindowedSpeech:
         self._mask = mask
         self._stages = stages
 
-    def speak(
-        self, phonemes: Phonemes, options: onnxruntime.RunOptions, is_crowded: IsCrowded
-    ) -> Spoken:
+    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
         """See `Speech`."""
-        session = self._text.session(is_crowded=is_crowded())
+        session = self._text.session(is_crowded=crowd.is_crowded)
         names = [self._stages[0].takes, self._mask]
         latent, mask = map(np.asarray, session.run(names, phonemes.feed(), options))
         frame_count = latent.shape[2]
@@ -147,7 +132,7 @@ class WindowedSpeech:
         def run(
             stage: LoadedStage, part: NDArray[np.float32], first: int, last: int
         ) -> NDArray[np.float32]:
-            session = stage.graph.session(is_crowded=is_crowded())
+            session = stage.graph.session(is_crowded=crowd.is_crowded)
             feed = {stage.takes: part}
             for name in stage.graph.input_names & others.keys():
                 feed[name] = mask[:, :, first:last] if name == self._mask else others[name]
@@ -162,7 +147,7 @@ class WindowedSpeech:
             strip = Strip(source, partial(run, stage), geometry, frame_count)
             taken *= stage.scale
         assert strip is not None
-        size = _FIRST_FRAMES_CROWDED if is_crowded() else _FIRST_FRAMES
+        size = _FIRST_FRAMES_CROWDED if crowd.is_crowded else _FIRST_FRAMES
         return Spoken(frame_count * taken, _read(strip, frame_count, taken, size))
 
 
