@@ -98,6 +98,27 @@ def test_the_length_is_known_before_the_end(seeded: Path, parts: Path) -> None:
     assert spoken.sample_count == sum(len(run) for run in spoken.runs)
 
 
+@pytest.mark.parametrize("others_can_wait", [[], [True, True], [True, False]])
+def test_who_can_wait_makes_no_first_window_longer(
+    seeded: Path, parts: Path, others_can_wait: list[bool]
+) -> None:
+    assert _first_frames(seeded, parts, others_can_wait) == 20
+
+
+def test_a_first_window_bridges_those_of_others_who_cannot_wait(seeded: Path, parts: Path) -> None:
+    assert _first_frames(seeded, parts, [False, False]) == 40
+
+
+def _first_frames(seeded: Path, parts: Path, others_can_wait: list[bool]) -> int:
+    """Of a voice with 256 samples a frame, beside others on a machine with one core."""
+    windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
+    crowd = Crowd(cores=1, threads=1)
+    with ExitStack() as others:
+        for can_wait in others_can_wait:
+            others.enter_context(crowd.at_work(can_wait=can_wait))
+        return len(next(windowed.speak(_phonemes(TEXT), _OPTIONS, crowd).runs)) // 256
+
+
 @pytest.mark.parametrize("count", [1, 7, 100, 1000])
 @pytest.mark.parametrize("first", [1, 5, 40])
 def test_a_strip_is_what_one_run_would_make(count: int, first: int) -> None:

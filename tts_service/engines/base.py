@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..sampling import Sampling
+from .listener import Listener
 
 __all__ = [
     "Ability",
@@ -24,6 +25,7 @@ __all__ = [
     "EngineBusyError",
     "EngineDescription",
     "EngineVoice",
+    "Listener",
     "NotPossibleError",
     "OptionError",
     "PcmChunk",
@@ -146,6 +148,7 @@ class RenderJob:
         sampling: only for an engine with `Ability.SAMPLING`.
         look_ahead: the listener still hears something earlier, so that this render may wait
             behind those whose listeners hear nothing yet.
+        listener: who it is for, and how long that can wait.
     """
 
     text: str
@@ -156,6 +159,7 @@ class RenderJob:
     mix: tuple[VoiceShare, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     look_ahead: bool = False
+    listener: Listener = field(default_factory=Listener, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

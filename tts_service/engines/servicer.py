@@ -130,7 +130,6 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         description = engine.describe()
         job = _job(request)
         call.span.note(engine=description.name, characters=len(job.text))
-        listener = Listener(request.lead_ms, request.ahead_ms)
         try:
             render = engine.render(job)
         except UnknownVoiceError:
@@ -146,7 +145,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         try:
             rate_hz = _sample_rate_hz(description, job)
             sample_count = 0
-            chunk = await _next_chunk(turns, listener, render)
+            chunk = await _next_chunk(turns, job.listener, render)
             header = engine_pb2.RenderHeader(
                 sample_rate_hz=rate_hz,
                 sample_format=engine_pb2.SAMPLE_FORMAT_F32LE,
@@ -155,11 +154,11 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
             yield engine_pb2.RenderResponse(header=header)
             while chunk is not None:
                 sample_count += len(chunk.samples)
-                listener.gets(len(chunk.samples) / rate_hz)
+                job.listener.gets(len(chunk.samples) / rate_hz)
                 for message in _messages(chunk):
-                    with listener.takes(_MESSAGE_SAMPLES / rate_hz):
+                    with job.listener.takes(_MESSAGE_SAMPLES / rate_hz):
                         yield message
-                chunk = await _next_chunk(turns, listener, render)
+                chunk = await _next_chunk(turns, job.listener, render)
             call.span.note(samples=sample_count)
         except Exception:
             if context.cancelled():
@@ -219,6 +218,7 @@ def _job(request: engine_pb2.RenderRequest) -> RenderJob:
         mix=tuple(VoiceShare(part.voice, part.embedding, part.weight) for part in request.mix),
         sampling=Sampling(**{field.name: value for field, value in request.sampling.ListFields()}),
         look_ahead=request.look_ahead,
+        listener=Listener(request.lead_ms, request.ahead_ms),
     )
 
 

@@ -157,7 +157,7 @@ class PiperRender:
         return self
 
     def __next__(self) -> PcmChunk:
-        with self._crowd.at_work():
+        with self._crowd.at_work(can_wait=self._job.listener.can_wait):
             return self._next()
 
     def _next(self) -> PcmChunk:

@@ -15,10 +15,9 @@ from .windows import Geometry, Strip
 
 __all__ = ["LoadedStage", "Phonemes", "Speech", "Spoken", "WholeSpeech", "WindowedSpeech"]
 
-# The first window is heard soonest. While others wait for the cores, what follows it has to wait
-# for them, too, and has to be bridged.
+# The first window is heard soonest. While others go before what follows it, that has to be bridged.
 _FIRST_FRAMES = 20
-_FIRST_FRAMES_CROWDED = 40
+_FIRST_FRAMES_PRESSED = 40
 # A layer's numbers that stay in a core's cache, a megabyte, from one layer to the next.
 _CACHED_NUMBERS = 1 << 18
 # The flow has few, but others shouldn't wait for it too long.
@@ -147,7 +146,7 @@ class WindowedSpeech:
             strip = Strip(source, partial(run, stage), geometry, frame_count)
             taken *= stage.scale
         assert strip is not None
-        size = _FIRST_FRAMES_CROWDED if crowd.is_crowded else _FIRST_FRAMES
+        size = _FIRST_FRAMES_PRESSED if crowd.is_pressed else _FIRST_FRAMES
         return Spoken(frame_count * taken, _read(strip, frame_count, taken, size))
 
 
