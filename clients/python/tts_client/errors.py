@@ -146,9 +146,10 @@ class Unavailable(_TryLater):
 
 
 class Overloaded(_TryLater):
-    """The server is at a limit and took no work on. Never retried by the client itself.
+    """The server is at a limit and took no work on, and the retries of `RetryPolicy` are spent.
 
-    `reason` tells which limit: STORAGE_FULL, for one, passes when its operator makes room.
+    `reason` tells which limit. Some pass only when somebody does something, such as STORAGE_FULL
+    when its operator makes room: those the server has not retried at all.
     """
 
 
