@@ -7,8 +7,10 @@ and a connection of their own. A kilobyte a second is slow for PCM; 200 who read
 more of the engine than it can speak. Either the network is slow, a relay that reads a
 kilobyte a second of each connection, or the callers are, who take a frame only when they have had
 time for the one before it, and tell the server so with HTTP/2's windows. Another caller asks for a
-sentence again and again: before, while they read, and after. Last all stand still, and the slow
-callers are to be ended by the server. Linux only.
+sentence again and again: before, while the server makes for all of them what it may hold, while
+they read, in pauses of theirs, and after. Pauses and reading take turns, since a machine that is
+shared is a fifth slower at one time than at another. Last all stand still, and the slow callers are
+to be ended by the server. Linux only.
 """
 
 import argparse
@@ -41,15 +43,19 @@ _WORDS = (
     "nobody had expected that, and the bus to the valley had to wait. "
 )
 ENCODINGS = {"PCM": tts_pb2.ENCODING_PCM_S16LE, "MP3": tts_pb2.ENCODING_MP3}
-# Long enough that none is cut off while it reads: gRPC takes frames in gulps of 64 kB.
-_STALL_LIMIT_S = 110
-_AFTER_S = 3.0
+# Long enough that none is cut off while it reads: gRPC takes frames in gulps of 64 kB, and they
+# pause.
+_STALL_LIMIT_S = 150
+_PAUSED_S = 12.0
+_READING_S = 20.0
+_SETTLING_S = 3.0
 _FIRSTS = 40
 # The server first makes as much ahead of all of them as it may. That is done when in most of some
 # looks nobody has a place at the engine.
 _FILLING_S = 300.0
 _LOOKS = 10
 _LOOK_EVERY_S = 0.05
+_STEP_S = 1.0
 _OWN_CHANNEL = (("grpc.use_local_subchannel_pool", 1),)
 # gRPC's clients let a server send megabytes ahead, unless they are told not to.
 _SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 1 << 14), ("grpc.http2.bdp_probe", 0))
@@ -60,7 +66,7 @@ class Memory:
     """Where the server's memory is.
 
     Attributes:
-        at_s: since the slow callers began.
+        at_s: since the other caller began.
         front_mb: resident, of the front.
         workers_mb: resident, of all its workers.
         kernel_mb: sent by the front and not yet taken by the other side, in the sockets' queues.
@@ -78,8 +84,10 @@ class Measured:
 
     Attributes:
         first_audio_ms: of the other caller: before, while the server fills what it may hold, while
-            they read on, and after.
+            they pause, while they read on, and after.
+        turn_ratios: of each turn, the median while they read against that of the pause before it.
         memory: over time.
+        stalled_memory: once the server had ended all who stood still.
         is_filled: whether the server had made all that it may make ahead before they "read on".
         ends: why slow calls ended while they were read, by the server's log: a reason or a status.
         stalled_ends: the same, once all stood still.
@@ -87,7 +95,9 @@ class Measured:
     """
 
     first_audio_ms: dict[str, list[float]]
+    turn_ratios: list[float]
     memory: list[Memory]
+    stalled_memory: Memory
     is_filled: bool
     ends: dict[str, int]
     stalled_ends: dict[str, int]
@@ -109,7 +119,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--readers", type=int, default=200, help="slow callers (200)")
-    parser.add_argument("--seconds", type=float, default=40, help="how long they read (40)")
+    parser.add_argument("--seconds", type=float, default=80, help="how long they read (80)")
     parser.add_argument("--bytes-per-s", type=float, default=1000, help="of each (1000)")
     parser.add_argument("--slow", choices=("network", "callers"), default="callers")
     parser.add_argument("--keeps-speech", action="store_true", help="with the cache on")
@@ -153,50 +163,99 @@ def _environment(readers: int) -> dict[str, str]:
 
 async def _measure(server: ServerProcess, name: str, options: argparse.Namespace) -> Measured:
     firsts: dict[str, list[float]] = {}
-    memory: list[Memory] = []
+    turn_ratios: list[float] = []
     async with (
         grpc.aio.insecure_channel(server.address) as channel,
         slow_network(server.address, options.bytes_per_s) as network,
     ):
-        stub = tts_pb2_grpc.TextToSpeechStub(channel)
-        await _first_audio_ms(stub)  # warm
-        firsts["before"] = [await _first_audio_apart_ms(server, stub) for _ in range(_FIRSTS)]
-        memory.append(_memory(server, 0.0))
-        began = time.monotonic()
-        flows = asyncio.Event()
-        flows.set()
+        other = _Other(server, tts_pb2_grpc.TextToSpeechStub(channel))
+        await other.asks(1)  # warm
+        firsts["before"] = await other.asks(_FIRSTS)
+        pace = _Pace(options.bytes_per_s)
         texts = (_text(number, ENCODINGS[name]) for number in range(options.readers))
         if options.slow == "network":
             reads = [_read_by_network(network.address, text) for text in texts]
         else:
-            pace = _Pace(options.bytes_per_s, flows)
             reads = [_read_at_pace(server.address, text, pace) for text in texts]
         readers = [asyncio.create_task(read) for read in reads]
-        is_filled = False
-        for when, limit_s in (("filling", _FILLING_S), ("reading", options.seconds)):
-            firsts[when] = []
-            phase_began = time.monotonic()
-            while time.monotonic() - phase_began < limit_s:
-                firsts[when].append(await _first_audio_ms(stub))
-                has_rested = await _rests(server)
-                memory.append(_memory(server, time.monotonic() - began))
-                if when == "filling" and has_rested:
-                    is_filled = True
-                    break
+        firsts["filling"] = await other.asks_for(_FILLING_S, until_rest=True)
+        is_filled = other.has_rested
+        for _ in range(max(1, round(options.seconds / _READING_S))):
+            network.stall()
+            pace.flows.clear()
+            await asyncio.sleep(_SETTLING_S)
+            paused = await other.asks_for(_PAUSED_S)
+            network.flow()
+            pace.flows.set()
+            await asyncio.sleep(_SETTLING_S)
+            reading = await other.asks_for(_READING_S)
+            firsts.setdefault("paused", []).extend(paused)
+            firsts.setdefault("reading", []).extend(reading)
+            turn_ratios.append(statistics.median(reading) / statistics.median(paused))
         ends = _ends(server)
-        flows.clear()
         network.stall()
+        pace.flows.clear()
         await _wait_for_ends(server, options.readers)
         stalled_ends = _ends(server) - ends
         left = options.readers - ends.total() - stalled_ends.total()
-        memory.append(_memory(server, time.monotonic() - began))
+        stalled = other.look()
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-        await asyncio.sleep(_AFTER_S)
-        firsts["after"] = [await _first_audio_apart_ms(server, stub) for _ in range(_FIRSTS)]
-        memory.append(_memory(server, time.monotonic() - began))
-    return Measured(firsts, memory, is_filled, dict(ends), dict(stalled_ends), left)
+        await asyncio.sleep(_SETTLING_S)
+        firsts["after"] = await other.asks(_FIRSTS)
+    return Measured(
+        first_audio_ms=firsts,
+        turn_ratios=turn_ratios,
+        memory=other.memory,
+        stalled_memory=stalled,
+        is_filled=is_filled,
+        ends=dict(ends),
+        stalled_ends=dict(stalled_ends),
+        calls_left=left,
+    )
+
+
+class _Other:
+    """The other caller, who asks for a sentence twice a second at the most.
+
+    Attributes:
+        memory: of the server, after each call.
+        has_rested: whether the engine had, after the last call.
+    """
+
+    def __init__(self, server: ServerProcess, stub: "tts_pb2_grpc.TextToSpeechAsyncStub") -> None:
+        self.memory: list[Memory] = []
+        self.has_rested = False
+        self._server = server
+        self._stub = stub
+        self._began_s = time.monotonic()
+
+    async def asks(self, count: int) -> list[float]:
+        """So many times; the first audio of each, in ms."""
+        return [await self._ask() for _ in range(count)]
+
+    async def asks_for(self, duration_s: float, *, until_rest: bool = False) -> list[float]:
+        """For so long, or until the engine has nothing to do for others."""
+        end_s = time.monotonic() + duration_s
+        firsts = []
+        while time.monotonic() < end_s:
+            firsts.append(await self._ask())
+            if until_rest and self.has_rested:
+                break
+        return firsts
+
+    def look(self) -> Memory:
+        """Notes the memory."""
+        memory = _memory(self._server, time.monotonic() - self._began_s)
+        self.memory.append(memory)
+        return memory
+
+    async def _ask(self) -> float:
+        first_ms = await _first_audio_ms(self._stub)
+        self.has_rested = await _rests(self._server)
+        self.look()
+        return first_ms
 
 
 async def _rests(server: ServerProcess) -> bool:
@@ -206,14 +265,6 @@ async def _rests(server: ServerProcess) -> bool:
         await asyncio.sleep(_LOOK_EVERY_S)
         rests += (await asyncio.to_thread(holdings, server)).places == 0
     return rests > _LOOKS // 2
-
-
-async def _first_audio_apart_ms(
-    server: ServerProcess, stub: "tts_pb2_grpc.TextToSpeechAsyncStub"
-) -> float:
-    """As they are asked for while others read: a machine at rest is slower to begin."""
-    await _rests(server)
-    return await _first_audio_ms(stub)
 
 
 async def _first_audio_ms(stub: "tts_pb2_grpc.TextToSpeechAsyncStub") -> float:
@@ -236,16 +287,26 @@ def _text(number: int, encoding: tts_pb2.Encoding.ValueType) -> tts_pb2.Synthesi
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Pace:
     """How quickly callers take what comes.
 
     Attributes:
-        flows: cleared, they take nothing more.
+        flows: cleared, they pause.
     """
 
-    bytes_per_s: float
-    flows: asyncio.Event
+    def __init__(self, bytes_per_s: float) -> None:
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self._bytes_per_s = bytes_per_s
+
+    async def take(self, size: int) -> None:
+        """Waits for as long as so many bytes take, without the pauses."""
+        left_s = size / self._bytes_per_s
+        while left_s > 0:
+            await self.flows.wait()
+            step_s = min(_STEP_S, left_s)
+            await asyncio.sleep(step_s)
+            left_s -= step_s
 
 
 async def _read_by_network(address: str, request: tts_pb2.SynthesizeRequest) -> None:
@@ -262,8 +323,7 @@ async def _read_at_pace(address: str, request: tts_pb2.SynthesizeRequest, pace: 
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         with suppress(grpc.aio.AioRpcError):
             async for event in tts_pb2_grpc.TextToSpeechStub(channel).Synthesize(request):
-                await asyncio.sleep(len(event.audio.data) / pace.bytes_per_s)
-                await pace.flows.wait()
+                await pace.take(len(event.audio.data))
 
 
 def _ends(server: ServerProcess) -> Counter[str]:
@@ -309,7 +369,7 @@ def _print(results: dict[str, Measured], options: argparse.Namespace) -> None:
     )
     print(f"{'':<6}{'':<10}{'before':>9}{'peak':>9}{'stalled':>9}{'after':>9}{'each':>9}")
     for name, result in results.items():
-        before, *_, stalled, after = result.memory
+        before, stalled, after = result.memory[0], result.stalled_memory, result.memory[-1]
         for column in ("front_mb", "workers_mb", "kernel_mb"):
             figures = [getattr(before, column), result.peak(column)]
             each = (figures[1] - figures[0]) / options.readers
@@ -328,6 +388,11 @@ def _print(results: dict[str, Measured], options: argparse.Namespace) -> None:
                 f"  {when:<10}{middle:>8.1f} ms ({high:.1f} ms; {len(firsts)})"
                 f"{result.ratio(when):>8.2f}"
             )
+        turns = ", ".join(f"{ratio:.2f}" for ratio in result.turn_ratios)
+        print(
+            f"  reading against the pause before: {statistics.median(result.turn_ratios):.2f} "
+            f"(turns: {turns})"
+        )
         print(f"  once stalled, ended by: {result.stalled_ends or '-'}; left: {result.calls_left}")
 
 

@@ -93,6 +93,10 @@ class FaultyNetwork:
         """Reads nothing more of the server. Connections stay open."""
         self._flows.clear()
 
+    def flow(self) -> None:
+        """Reads on."""
+        self._flows.set()
+
     async def listen(self) -> None:
         """Accepts clients until it is cancelled."""
         loop = asyncio.get_running_loop()

@@ -17,12 +17,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tts_service.engines.base import RenderJob
+from tts_service.engines.base import Listener, RenderJob
 from tts_service.engines.piper import PiperEngine
 from tts_service.engines.piper.crowd import Crowd
+from tts_service.engines.piper.engine import PiperRender
 from tts_service.engines.piper.graph import Graph
 from tts_service.engines.piper.graph_parts import NotInPartsError, Stage, take_apart
 from tts_service.engines.piper.kept_parts import VoiceReplacedError, open_speech, sweep_parts
+from tts_service.engines.piper.loaded import LoadedVoices
 from tts_service.engines.piper.speech import (
     Phonemes,
     Speech,
@@ -40,11 +42,7 @@ _OPTIONS = onnxruntime.RunOptions()
 
 
 def _heard(speech: Speech, phonemes: Phonemes, *, is_crowded: bool = False) -> NDArray[np.float32]:
-    crowd = Crowd(cores=1, threads=1)
-    with ExitStack() as others:
-        for _ in range(2 if is_crowded else 0):
-            others.enter_context(crowd.at_work())
-        return np.concatenate(list(speech.speak(phonemes, _OPTIONS, crowd).runs))
+    return np.concatenate(list(speech.speak(phonemes, _OPTIONS, lambda: is_crowded).runs))
 
 
 def _phonemes(text: str, *, noise: bool = False, speed: float = 1.0) -> Phonemes:
@@ -94,29 +92,37 @@ def test_windows_joined_are_the_whole(
 
 def test_the_length_is_known_before_the_end(seeded: Path, parts: Path) -> None:
     windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
-    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, Crowd(1, 1))
+    spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, lambda: False)
     assert spoken.sample_count == sum(len(run) for run in spoken.runs)
 
 
-@pytest.mark.parametrize("others_can_wait", [[], [True, True], [True, False]])
-def test_who_can_wait_makes_no_first_window_longer(
-    seeded: Path, parts: Path, others_can_wait: list[bool]
+_NEWCOMER, _LATE, _PATIENT = 0, 1, 10_000
+
+
+@pytest.mark.parametrize(
+    ("lead_ms", "others_can_wait", "frames"),
+    [
+        (_NEWCOMER, [], 20),
+        (_NEWCOMER, [True, True], 20),
+        (_NEWCOMER, [True, False], 40),
+        (_LATE, [], 20),
+        (_LATE, [True], 40),
+        (_PATIENT, [], 20),
+        (_PATIENT, [True], 40),
+    ],
+)
+def test_a_newcomer_does_not_count_those_who_give_way(
+    parts: Path, seeded: Path, lead_ms: int, others_can_wait: list[bool], frames: int
 ) -> None:
-    assert _first_frames(seeded, parts, others_can_wait) == 20
-
-
-def test_a_first_window_bridges_those_of_others_who_cannot_wait(seeded: Path, parts: Path) -> None:
-    assert _first_frames(seeded, parts, [False, False]) == 40
-
-
-def _first_frames(seeded: Path, parts: Path, others_can_wait: list[bool]) -> int:
-    """Of a voice with 256 samples a frame, beside others on a machine with one core."""
-    windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
+    """A crowded render has a longer first window, to bridge what others take before the next."""
+    loaded = LoadedVoices(limit=1, parts_dir=parts, threads=1)
     crowd = Crowd(cores=1, threads=1)
+    job = RenderJob(TEXT, "seeded", "en", listener=Listener(lead_ms))
     with ExitStack() as others:
         for can_wait in others_can_wait:
             others.enter_context(crowd.at_work(can_wait=can_wait))
-        return len(next(windowed.speak(_phonemes(TEXT), _OPTIONS, crowd).runs)) // 256
+        chunk = next(PiperRender(loaded, crowd, VoiceFile.read(seeded), None, job))
+    assert len(chunk.samples) == frames * 256
 
 
 @pytest.mark.parametrize("count", [1, 7, 100, 1000])

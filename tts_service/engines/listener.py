@@ -18,9 +18,13 @@ class Listener:
     Args:
         lead_ms: sound that is still to be heard when this begins.
         ahead_ms: sound that is to be heard whenever more of it has to wait to be taken.
+
+    Attributes:
+        hears_nothing: whether there hasn't been any sound yet.
     """
 
     def __init__(self, lead_ms: int = 0, ahead_ms: int = 0) -> None:
+        self.hears_nothing = lead_ms <= 0
         self.due_s = time.monotonic() + (lead_ms / 1000 if lead_ms > 0 else -_HEAD_START_S)
         self._ahead_s = ahead_ms / 1000
 
@@ -31,6 +35,7 @@ class Listener:
 
     def gets(self, duration_s: float) -> None:
         """More sound has come."""
+        self.hears_nothing = False
         self.due_s = max(self.due_s, time.monotonic()) + duration_s
 
     @contextmanager

@@ -28,7 +28,7 @@ class Crowd:
 
     @property
     def is_pressed(self) -> bool:
-        """Whether it is crowded with those alone who don't give way to others."""
+        """Whether they are too many even without those who give way."""
         return self._count - self._patient_count > self._room
 
     @contextmanager

@@ -200,8 +200,15 @@ class PiperRender:
         scales = (config.noise_scale, config.length_scale / self._job.speed, config.noise_w_scale)
         ids = voice.phonemizer.phonemes_to_ids(phonemes)
         return voice.speech.speak(
-            Phonemes(ids, scales, self._speaker), self._run_options, self._crowd
+            Phonemes(ids, scales, self._speaker), self._run_options, self._is_crowded
         )
+
+    def _is_crowded(self) -> bool:
+        """Whether to take one thread, and a first window that bridges what others take."""
+        # Those who give way leave a newcomer the cores.
+        if self._job.listener.hears_nothing:
+            return self._crowd.is_pressed
+        return self._crowd.is_crowded
 
 
 def _cpu_count() -> int:

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from .crowd import Crowd
 from .graph import Graph
 from .windows import Geometry, Strip
 
@@ -17,11 +16,13 @@ __all__ = ["LoadedStage", "Phonemes", "Speech", "Spoken", "WholeSpeech", "Window
 
 # The first window is heard soonest. While others go before what follows it, that has to be bridged.
 _FIRST_FRAMES = 20
-_FIRST_FRAMES_PRESSED = 40
+_FIRST_FRAMES_CROWDED = 40
 # A layer's numbers that stay in a core's cache, a megabyte, from one layer to the next.
 _CACHED_NUMBERS = 1 << 18
 # The flow has few, but others shouldn't wait for it too long.
 _MAX_FRAMES = 512
+
+_IsCrowded: TypeAlias = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,14 @@ class Spoken:
 class Speech(Protocol):
     """A loaded voice. Any number of threads."""
 
-    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
+    def speak(
+        self, phonemes: Phonemes, options: onnxruntime.RunOptions, is_crowded: _IsCrowded
+    ) -> Spoken:
         """Begins to speak.
 
         Args:
             options: its `terminate` ends a run in its midst, with onnxruntime's `Fail`.
-            crowd: who else wants the cores, asked before each run.
+            is_crowded: whether others want the cores now; asked before each run.
         """
 
 
@@ -83,9 +86,11 @@ class WholeSpeech:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
+    def speak(
+        self, phonemes: Phonemes, options: onnxruntime.RunOptions, is_crowded: _IsCrowded
+    ) -> Spoken:
         """See `Speech`. All of it at once."""
-        session = self._graph.session(is_crowded=crowd.is_crowded)
+        session = self._graph.session(is_crowded=is_crowded())
         samples = np.asarray(session.run(None, phonemes.feed(), options)[0], dtype=np.float32)
         return Spoken(samples.size, iter([samples.reshape(-1)]))
 
@@ -120,9 +125,11 @@ class WindowedSpeech:
         self._mask = mask
         self._stages = stages
 
-    def speak(self, phonemes: Phonemes, options: onnxruntime.RunOptions, crowd: Crowd) -> Spoken:
+    def speak(
+        self, phonemes: Phonemes, options: onnxruntime.RunOptions, is_crowded: _IsCrowded
+    ) -> Spoken:
         """See `Speech`."""
-        session = self._text.session(is_crowded=crowd.is_crowded)
+        session = self._text.session(is_crowded=is_crowded())
         names = [self._stages[0].takes, self._mask]
         latent, mask = map(np.asarray, session.run(names, phonemes.feed(), options))
         frame_count = latent.shape[2]
@@ -131,7 +138,7 @@ class WindowedSpeech:
         def run(
             stage: LoadedStage, part: NDArray[np.float32], first: int, last: int
         ) -> NDArray[np.float32]:
-            session = stage.graph.session(is_crowded=crowd.is_crowded)
+            session = stage.graph.session(is_crowded=is_crowded())
             feed = {stage.takes: part}
             for name in stage.graph.input_names & others.keys():
                 feed[name] = mask[:, :, first:last] if name == self._mask else others[name]
@@ -146,7 +153,7 @@ class WindowedSpeech:
             strip = Strip(source, partial(run, stage), geometry, frame_count)
             taken *= stage.scale
         assert strip is not None
-        size = _FIRST_FRAMES_PRESSED if crowd.is_pressed else _FIRST_FRAMES
+        size = _FIRST_FRAMES_CROWDED if is_crowded() else _FIRST_FRAMES
         return Spoken(frame_count * taken, _read(strip, frame_count, taken, size))
 
 
