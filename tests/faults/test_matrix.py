@@ -42,6 +42,8 @@ _ENVIRONMENT = {
     "TTS_WORKER_FAILURE_LIMIT": "1000000",
     # All calls of a row have a place at once.
     "TTS_ADMISSION__SLOTS": "16",
+    # Small in memory, so that what is kept isn't taken for what leaks.
+    "TTS_CACHE__MEMORY_LIMIT_BYTES": str(4 << 20),
     "TTS_CACHE__SIZE_LIMIT_BYTES": str(32 << 20),
 }
 _DEADLINE_S = 0.3
