@@ -17,7 +17,13 @@ from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from voice_store import VoiceStore, VoiceStoreError
 
 from .admission import Admission, Quotas
-from .api import CallBoundary, OpenCalls, TextToSpeechServicer, server_options
+from .api import (
+    CallBoundary,
+    OpenCalls,
+    TextToSpeechServicer,
+    make_grpc_server,
+    server_options,
+)
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
 from .drain import drain
@@ -176,7 +182,7 @@ class Server:
             stall_limit_s=settings.stall_limit_s,
             request_limit_bytes=settings.request_limit_bytes,
         )
-        server = grpc.aio.server(
+        server = make_grpc_server(
             interceptors=[boundary],
             options=server_options(settings.connections, stall_limit_s=settings.stall_limit_s),
         )

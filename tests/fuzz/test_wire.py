@@ -23,7 +23,7 @@ from grpc_status import rpc_status
 
 from protos.tts.v1 import tts_pb2
 from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest
-from tests.fuzz.wire_frames import ATTACKS
+from tests.fuzz.wire_frames import ATTACKS, message, request
 from tests.fuzz.wire_messages import REQUESTS, mutant, upload
 from tests.fuzz.wire_peer import Peer
 from tests.server_process import ServerProcess, running_server
@@ -264,6 +264,21 @@ def test_frames(server: ServerProcess, baseline: Holdings, name: str) -> None:
                 return ", ".join(sorted({_checked(*status) for status in peer.statuses}))
 
         _run(_FRAME_SHARE / len(ATTACKS), one, memory, name)
+
+
+@pytest.mark.parametrize("path", [b"/tts.v1.TextToSpeech/Nothing", b"/tts.v1.TextToSpeech/\x83"])
+def test_a_path_that_nobody_knows_is_refused(
+    server: ServerProcess, baseline: Holdings, path: bytes
+) -> None:
+    """One that isn't UTF-8 once ended the server, and everybody's calls."""
+    log = len(server.log)
+    with _unharmed(server, baseline), closing(Peer(server.address)) as peer:
+        peer.greet()
+        for stream in (1, 3):
+            peer.call(stream, request("GetServerInfo", **{":path": path}), message(b""))
+        peer.listen(for_s=1)
+        assert peer.statuses.count(("12", "there is no such method")) == 2
+    assert "error" not in server.log[log:]
 
 
 def test_a_bomb_does_not_unfold(server: ServerProcess, baseline: Holdings) -> None:

@@ -29,7 +29,7 @@ from hyperframe.frame import (
 from protos.tts.v1 import tts_pb2
 from tests.fuzz.wire_peer import PREFACE, Headers, Peer
 
-__all__ = ["ATTACKS", "Attack"]
+__all__ = ["ATTACKS", "Attack", "message", "request"]
 
 Attack = Callable[[Peer, random.Random], None]
 
@@ -40,8 +40,9 @@ _FLOOD = 2000
 _BOMB_BYTES = 60_000_000
 
 
-def _request(method: str = "Synthesize", **changes: str) -> Headers:
-    headers = {
+def request(method: str = "Synthesize", **changes: str | bytes) -> Headers:
+    """The headers of an honest call, but for some."""
+    headers: dict[str, str | bytes] = {
         ":method": "POST",
         ":scheme": "http",
         ":path": f"/tts.v1.TextToSpeech/{method}",
@@ -53,7 +54,8 @@ def _request(method: str = "Synthesize", **changes: str) -> Headers:
     return list((headers | changes).items())
 
 
-def _message(data: bytes, *, compressed: int = 0, length: int | None = None) -> bytes:
+def message(data: bytes, *, compressed: int = 0, length: int | None = None) -> bytes:
+    """As gRPC frames it, or with another flag or length."""
     return struct.pack("!BI", compressed, len(data) if length is None else length) + data
 
 
@@ -61,9 +63,9 @@ def _conversation(peer: Peer) -> bytes:
     """What an honest client sends: two calls, a ping, and acknowledgements."""
     frames: list[Frame] = [SettingsFrame(0), SettingsFrame(0, flags=["ACK"])]
     for stream, method in ((1, "Synthesize"), (3, "GetServerInfo")):
-        block = peer.headers(_request(method))
+        block = peer.headers(request(method))
         frames.append(HeadersFrame(stream, data=block, flags=["END_HEADERS"]))
-        body = _message(_HELLO if method == "Synthesize" else b"")
+        body = message(_HELLO if method == "Synthesize" else b"")
         frames.append(DataFrame(stream, data=body, flags=["END_STREAM"]))
     frames += [WindowUpdateFrame(0, window_increment=1 << 20), PingFrame(0, opaque_data=bytes(8))]
     return PREFACE + b"".join(frame.serialize() for frame in frames)
@@ -137,7 +139,7 @@ def settings(peer: Peer, chance: random.Random) -> None:
         for _ in range(chance.randrange(20))
     )
     peer.send(_raw_frame(4, 0, chance.choice((0, 0, 1)), body + bytes(chance.choice((0, 0, 3)))))
-    peer.call(1, _request("GetServerInfo"), _message(b""))
+    peer.call(1, request("GetServerInfo"), message(b""))
 
 
 def settings_flood(peer: Peer, chance: random.Random) -> None:
@@ -158,8 +160,8 @@ def rapid_reset(peer: Peer, chance: random.Random) -> None:
     method = chance.choice(_METHODS)
     for number in range(200):
         stream = 2 * number + 1
-        headers = HeadersFrame(stream, data=peer.headers(_request(method)), flags=["END_HEADERS"])
-        body = DataFrame(stream, data=_message(_HELLO), flags=["END_STREAM"])
+        headers = HeadersFrame(stream, data=peer.headers(request(method)), flags=["END_HEADERS"])
+        body = DataFrame(stream, data=message(_HELLO), flags=["END_STREAM"])
         pieces = (headers, body) if chance.random() < 0.5 else (headers,)
         peer.send(*pieces, RstStreamFrame(stream, error_code=8))
 
@@ -167,7 +169,7 @@ def rapid_reset(peer: Peer, chance: random.Random) -> None:
 def continuation_flood(peer: Peer, chance: random.Random) -> None:
     """Headers without an end."""
     peer.greet()
-    peer.send(HeadersFrame(1, data=peer.headers(_request())))
+    peer.send(HeadersFrame(1, data=peer.headers(request())))
     block = peer.headers([(f"x-{chance.getrandbits(32):08x}", "y" * 100)])
     peer.send(ContinuationFrame(1, data=block).serialize() * _FLOOD)
 
@@ -175,7 +177,7 @@ def continuation_flood(peer: Peer, chance: random.Random) -> None:
 def unfinished_headers(peer: Peer, chance: random.Random) -> None:
     """They never end, and something else comes between."""
     peer.greet()
-    block = peer.headers(_request())
+    block = peer.headers(request())
     peer.send(HeadersFrame(1, data=block[: chance.randrange(len(block))]))
     if chance.random() < 0.5:
         peer.send(PingFrame(0, opaque_data=bytes(8)))
@@ -184,7 +186,7 @@ def unfinished_headers(peer: Peer, chance: random.Random) -> None:
 def windows(peer: Peer, chance: random.Random) -> None:
     """Increments of nothing, and beyond what a window holds."""
     peer.greet()
-    peer.call(1, _request(), _message(_HELLO))
+    peer.call(1, request(), message(_HELLO))
     for _ in range(3):
         increment = chance.choice((0, 1, 2**31 - 1))
         stream = chance.choice((0, 1, 3))
@@ -195,10 +197,10 @@ def wrong_streams(peer: Peer, chance: random.Random) -> None:
     """Ids that are even, go down, are used twice, or were never begun."""
     peer.greet()
     for stream in chance.choices((0, 1, 2, 3, 5, 2**31 - 1), k=4):
-        block = peer.headers(_request("GetServerInfo"))
+        block = peer.headers(request("GetServerInfo"))
         header = _raw_frame(1, 4, stream, block)
-        peer.send(*(chance.choice(((header,), (header, _raw_frame(0, 1, stream, _message(b"")))))))
-    peer.send(_raw_frame(0, 0, 99, _message(_HELLO)))
+        peer.send(*(chance.choice(((header,), (header, _raw_frame(0, 1, stream, message(b"")))))))
+    peer.send(_raw_frame(0, 0, 99, message(_HELLO)))
 
 
 def odd_frames(peer: Peer, chance: random.Random) -> None:
@@ -215,7 +217,7 @@ def odd_frames(peer: Peer, chance: random.Random) -> None:
             )
         )
     )
-    peer.call(1, _request("GetServerInfo"), _message(b""))
+    peer.call(1, request("GetServerInfo"), message(b""))
 
 
 def header_tables(peer: Peer, chance: random.Random) -> None:
@@ -236,6 +238,14 @@ def header_tables(peer: Peer, chance: random.Random) -> None:
 
 
 # Attacks on one call: it is answered, with a status that is documented.
+
+
+def no_text(peer: Peer, chance: random.Random) -> None:
+    """Bytes that aren't UTF-8 where others have text."""
+    peer.greet()
+    name = chance.choice((":path", ":authority", "x-request-id", "authorization", "user-agent"))
+    value = chance.choice((b"\x83", b"/tts.v1.TextToSpeech/\xff", chance.randbytes(50)))
+    peer.call(1, request("GetServerInfo", **{name: value}), message(b""))
 
 
 def odd_headers(peer: Peer, chance: random.Random) -> None:
@@ -266,7 +276,7 @@ def odd_headers(peer: Peer, chance: random.Random) -> None:
             ("grpc-previous-rpc-attempts", "-1"),
         )
     )
-    peer.call(1, _request("GetServerInfo", **{name: value}), _message(b""))
+    peer.call(1, request("GetServerInfo", **{name: value}), message(b""))
     peer.expect_answer()
 
 
@@ -275,13 +285,13 @@ def large_metadata(peer: Peer, chance: random.Random) -> None:
     peer.greet()
     size = chance.choice((10_000, 40_000, 200_000))
     metadata = ((f"x-{number}", "v" * 1000) for number in range(size // 1000))
-    block = peer.headers([*_request("GetServerInfo"), *metadata])
+    block = peer.headers([*request("GetServerInfo"), *metadata])
     pieces = [block[start : start + 16_384] for start in range(0, len(block), 16_384)]
     for number, piece in enumerate(pieces):
         flags = ["END_HEADERS"] if number == len(pieces) - 1 else []
         kind = HeadersFrame if number == 0 else ContinuationFrame
         peer.send(kind(1, data=piece, flags=flags))
-    peer.send(DataFrame(1, data=_message(b""), flags=["END_STREAM"]))
+    peer.send(DataFrame(1, data=message(b""), flags=["END_STREAM"]))
     peer.expect_answer()
 
 
@@ -291,29 +301,29 @@ def odd_framing(peer: Peer, chance: random.Random) -> None:
     method = chance.choice(_METHODS)
     body = chance.choice(
         (
-            _message(_HELLO, length=len(_HELLO) + 5),
-            _message(_HELLO, length=2),
-            _message(_HELLO, length=2**32 - 1),
-            _message(_HELLO, length=5 << 20),
-            _message(_HELLO, compressed=1),
-            _message(_HELLO, compressed=chance.randrange(2, 256)),
-            _message(chance.randbytes(50), compressed=1),
-            _message(_HELLO)[: chance.randrange(5)],
-            _message(_HELLO) * 3,
+            message(_HELLO, length=len(_HELLO) + 5),
+            message(_HELLO, length=2),
+            message(_HELLO, length=2**32 - 1),
+            message(_HELLO, length=5 << 20),
+            message(_HELLO, compressed=1),
+            message(_HELLO, compressed=chance.randrange(2, 256)),
+            message(chance.randbytes(50), compressed=1),
+            message(_HELLO)[: chance.randrange(5)],
+            message(_HELLO) * 3,
             b"",
         )
     )
     encoding = chance.choice(({}, {"grpc-encoding": "gzip"}, {"grpc-encoding": "deflate"}))
-    peer.call(1, _request(method, **encoding), body)
+    peer.call(1, request(method, **encoding), body)
     peer.expect_answer()
 
 
 def bomb(peer: Peer, chance: random.Random) -> None:
     """A message that unfolds to a thousand times its size."""
     peer.greet()
-    data = _message(_bomb(), compressed=1)
+    data = message(_bomb(), compressed=1)
     pieces = [data[start : start + 16_384] for start in range(0, len(data), 16_384)]
-    peer.call(1, _request(chance.choice(_METHODS), **{"grpc-encoding": "gzip"}), *pieces)
+    peer.call(1, request(chance.choice(_METHODS), **{"grpc-encoding": "gzip"}), *pieces)
     peer.expect_answer()
 
 
@@ -336,6 +346,7 @@ ATTACKS: dict[str, Attack] = {
         wrong_streams,
         odd_frames,
         header_tables,
+        no_text,
         odd_headers,
         large_metadata,
         odd_framing,

@@ -16,7 +16,7 @@ from hyperframe.frame import (
 
 __all__ = ["PREFACE", "Headers", "Peer"]
 
-Headers = list[tuple[str, str]]
+Headers = list[tuple[str, str | bytes]]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -51,7 +51,7 @@ class Peer:
         """Begins as an honest client does."""
         self.send(PREFACE, SettingsFrame(0))
 
-    def headers(self, headers: Iterable[tuple[str, str]]) -> bytes:
+    def headers(self, headers: Iterable[tuple[str, str | bytes]]) -> bytes:
         """A header block for this connection."""
         return self._encoder.encode(list(headers))
 

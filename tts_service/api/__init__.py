@@ -2,7 +2,14 @@
 
 from .boundary import CallBoundary
 from .connections import server_options
+from .grpc_server import make_grpc_server
 from .open_calls import OpenCalls
 from .servicer import TextToSpeechServicer
 
-__all__ = ["CallBoundary", "OpenCalls", "TextToSpeechServicer", "server_options"]
+__all__ = [
+    "CallBoundary",
+    "OpenCalls",
+    "TextToSpeechServicer",
+    "make_grpc_server",
+    "server_options",
+]

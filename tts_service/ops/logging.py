@@ -64,7 +64,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat, *, process: str) -
     root.setLevel(level.upper())
     # At debug it writes a line for every look at its event loop.
     logging.getLogger("grpc").setLevel(logging.INFO)
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_more_than_a_departure)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_of_ourselves)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -80,12 +80,13 @@ def log_failure(problem: str) -> None:
     structlog.get_logger().critical("can't serve", problem=problem)
 
 
-def _tells_more_than_a_departure(record: logging.LogRecord) -> bool:
-    """Whether gRPC says anything but that a caller left while it was being answered.
+# What gRPC says of callers, with a trace each: one left while it was being answered, of which the
+# call's own line has the code; one sent bytes for text, and there they are.
+_SAID_OF_CALLERS = ("ExecuteBatchError raised in core by servicer method", "Invalid encoding on ")
 
-    It says that as an error with a trace. The call's own line has the code.
-    """
-    return not str(record.msg).startswith("ExecuteBatchError raised in core by servicer method")
+
+def _tells_of_ourselves(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_SAID_OF_CALLERS)
 
 
 def _add_span(
