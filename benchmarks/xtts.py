@@ -30,7 +30,6 @@ from typing import Any
 import torch
 
 from tests.xtts_checkpoint import OFFICIAL, load_stock, write_checkpoint
-from tts_service.engines.xtts.allocator import keep_freed_memory
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
 from tts_service.engines.xtts.conditioning import Conditioning
 from tts_service.engines.xtts.decoder import Decoder, Prompt
@@ -42,6 +41,7 @@ from tts_service.engines.xtts.scheduler import Scheduler, next_chunk_codes
 from tts_service.engines.xtts.stream import Stream
 from tts_service.engines.xtts.utterance import Utterance
 from tts_service.engines.xtts.vocoder import Vocoder, WindowStream
+from tts_service.ops.allocator import keep_freed_memory
 
 TEXT = "The quick brown fox jumps over the lazy dog, and then it runs away into the wood."
 RATE_HZ = 24_000

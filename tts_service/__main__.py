@@ -78,8 +78,10 @@ def serve(config_file: Path | None, **flags: Any) -> None:
     exit_on_signal()
     # Imported here, so that --help does not wait for them.
     from .config import ConfigError, load_settings
+    from .ops.allocator import return_freed_memory
     from .ops.logging import configure_logging, log_failure
 
+    return_freed_memory()
     writes_json = False
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...ops.allocator import keep_freed_memory
 from ..base import (
     Ability,
     EngineDescription,
@@ -18,7 +19,6 @@ from ..base import (
     UnknownVoiceError,
     VoiceShare,
 )
-from .allocator import keep_freed_memory
 from .checkpoint import load_checkpoint
 from .conditioning import Conditioner, Conditioning, mix
 from .decoder import BATCH_SIZES, Decoder
