@@ -27,8 +27,7 @@ xtts: $(VENV)/.xtts ## Install what the engine XTTS v2 needs beside the default 
 .PHONY: test
 test: $(VENV)/.dev ## Install everything and run the tests
 	@scripts/test-tools
-	@# In their order: the shortest come last, so that no process is alone for long.
-	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 .PHONY: test-wide
 test-wide: $(VENV)/.dev ## The tests of XTTS with all their seeds, sizes and schedules (some 30 minutes)
