@@ -149,7 +149,7 @@ class Overloaded(_TryLater):
     """The server is at a limit and took no work on, and the retries of `RetryPolicy` are spent.
 
     `reason` tells which limit. Some pass only when somebody does something, such as STORAGE_FULL
-    when its operator makes room: those the server has not retried at all.
+    when its operator makes room: of those the server says that no retry helps.
     """
 
 
