@@ -30,6 +30,7 @@ from .drain import drain
 from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMisconfiguredError
 from .listener import bind, check_exposure, make_gate
 from .ops import systemd
+from .ops.allocator import trim_freed_memory
 from .ops.metrics import Metrics, serve_metrics
 from .ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
 from .signals import stop_on_signal
@@ -141,7 +142,8 @@ class Server:
         stopped = asyncio.create_task(stop.wait(), name="stop")
         cache = asyncio.create_task(self._cache.run(self._contents), name="cache")
         lag = asyncio.create_task(self._metrics.watch_event_loop(), name="event-loop-lag")
-        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache, lag}
+        memory = asyncio.create_task(trim_freed_memory(), name="trim-memory")
+        tasks: set[asyncio.Task[Any]] = {workers, stopped, cache, lag, memory}
         try:
             await self._on_change()
             await server.start()

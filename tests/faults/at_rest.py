@@ -141,7 +141,10 @@ def at_rest(
             return now
         last = now
         if time.monotonic() > end_s:
-            excess = "it never rests" if now is None or baseline is None else now.excess(baseline)
+            if now is None or baseline is None:
+                excess: object = "it never rests"
+            else:
+                excess = now.excess(baseline, memory_slack_mb)
             raise AssertionError(f"not at rest after {within_s:g} s: {excess}")
         time.sleep(_LOOK_EVERY_S)
 
