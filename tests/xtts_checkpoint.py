@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
+from transformers.initialization import no_init_weights
 from TTS.tts.configs.xtts_config import XttsConfig
 from TTS.tts.layers.xtts.hifigan_decoder import HifiDecoder
 from TTS.tts.models.xtts import Xtts
@@ -112,17 +113,18 @@ def load_stock(folder: Path, shape: Shape) -> Xtts:
     """Loads a checkpoint of `write_checkpoint` the way upstream does."""
     config = XttsConfig()
     config.load_json(folder / "config.json")
-    model = stock_model(config, shape)
-    decoder = model.hifigan_decoder
-    # The width of the vocoder is no part of the configuration; upstream would make a new one.
-    initialise = model.init_models
+    with no_init_weights():
+        model = stock_model(config, shape)
+        decoder = model.hifigan_decoder
+        # The width of the vocoder is no part of the configuration; upstream would make a new one.
+        initialise = model.init_models
 
-    def init_models() -> None:
-        initialise()
-        model.hifigan_decoder = decoder
+        def init_models() -> None:
+            initialise()
+            model.hifigan_decoder = decoder
 
-    model.init_models = init_models
-    model.load_checkpoint(config, checkpoint_dir=folder, eval=True)
+        model.init_models = init_models
+        model.load_checkpoint(config, checkpoint_dir=folder, eval=True)
     # Or else the model would hold itself, and its memory until it is searched for.
     del model.init_models
     return model

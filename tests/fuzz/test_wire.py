@@ -41,7 +41,7 @@ _BUSY = {"TOO_MANY_UPLOADS"}
 # What gRPC itself says to who doesn't speak gRPC, before a handler sees anything of it.
 _TRANSPORT = {"UNIMPLEMENTED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "CANCELLED"}
 # What gRPC says to all calls of a connection that it hangs up on.
-_TORN = "Failed parsing HTTP/2"
+_TORN = ("Failed parsing HTTP/2", "Too many pings")
 _CODES = {str(code.value[0]): code.name for code in grpc.StatusCode}
 _LEAKS = ("Traceback", "Exception", ".py", "Error(", "/tmp", "/usr", "Unexpected <")
 
