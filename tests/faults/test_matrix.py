@@ -203,6 +203,7 @@ def test_a_disk_that_is_full_midway(bench: _Bench) -> None:
                 with pytest.raises(grpc.RpcError) as caught:
                     stub.UploadVoice(upload_parts("too-late"))
                 assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert ("grpc-retry-pushback-ms", "-1") in caught.value.trailing_metadata()
 
     bench.rounds(f"all: disk full{'' if bench.disk.is_mounted else ' (file size limit)'}", one)
 

@@ -16,6 +16,8 @@ import grpc.aio
 import structlog
 from grpc_status import rpc_status
 
+from voice_store import StorageFullError
+
 from ..errors import (
     CallTooLong,
     EngineUnavailable,
@@ -159,9 +161,12 @@ class Call:
 
     def _pushback(self, error: Exception) -> tuple[tuple[str, str], ...]:
         """Tells gRPC's own retries (gRFC A6) when to come back, or not to."""
-        if not isinstance(error, (EngineUnavailable, Overloaded, ShuttingDown)):
+        if isinstance(error, StorageFullError):
+            after_ms = None  # room is made by somebody, not by waiting
+        elif isinstance(error, (EngineUnavailable, Overloaded, ShuttingDown)):
+            after_ms = error.retry_after_ms
+        else:
             return ()
-        after_ms = error.retry_after_ms
         # Who has no time for another try shall know at once, not wait for its deadline.
         in_time = after_ms and time.monotonic() + after_ms / 1000 < self._info.deadline_s
         return (("grpc-retry-pushback-ms", str(after_ms if in_time else -1)),)
