@@ -4,9 +4,8 @@ import asyncio
 
 import grpc.aio
 import structlog
-from grpc_health.v1.health import aio as health_aio
 
-from .api import OpenCalls
+from .api import Health, OpenCalls
 
 __all__ = ["drain"]
 
@@ -22,7 +21,7 @@ _LULL_LIMIT_S = 1.0
 
 async def drain(
     server: grpc.aio.Server,
-    health: health_aio.HealthServicer,
+    health: Health,
     calls: OpenCalls,
     *,
     delay_s: float,
@@ -35,7 +34,7 @@ async def drain(
     `grace_s`; after that they end with UNAVAILABLE, SHUTTING_DOWN.
     """
     log = structlog.get_logger()
-    await health.enter_graceful_shutdown()
+    health.turn_down()
     if delay_s:
         log.info("health is down, calls are still taken", for_s=delay_s, calls=calls.count)
         await asyncio.sleep(delay_s)

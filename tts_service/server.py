@@ -8,9 +8,8 @@ from typing import Any
 
 import grpc.aio
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
@@ -19,6 +18,7 @@ from voice_store import VoiceStore, VoiceStoreError
 from .admission import Admission, Quotas
 from .api import (
     CallBoundary,
+    Health,
     OpenCalls,
     TextToSpeechServicer,
     make_grpc_server,
@@ -69,7 +69,7 @@ class Server:
         self._began_s = time.monotonic()
         self._port = 0
         self._stopping = False
-        self._health = health_aio.HealthServicer()
+        self._health = Health()
         self._calls = OpenCalls(limit_s=settings.connections.call_limit_s)
         self._metrics = Metrics()
         self._fleet = Fleet(
@@ -255,13 +255,11 @@ class Server:
         if self._stopping:
             return
         self._directory.refresh()
-        response = health_pb2.HealthCheckResponse
         serving = dict.fromkeys(("", _TTS_SERVICE), self._fleet.speaking)
         for engine in self._fleet.engines:
             serving[f"{_TTS_SERVICE}/{engine.engine}"] = engine.state is EngineState.READY
         for service, is_serving in serving.items():
-            status = response.SERVING if is_serving else response.NOT_SERVING
-            await self._health.set(service, status)
+            self._health.set(service, is_serving=is_serving)
         if self._fleet.ready and self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
             default_voice = self._settings.default_voice

@@ -1,5 +1,7 @@
 """What each identity may take."""
 
+import asyncio
+
 import pytest
 
 from tts_service.admission import Admission, Caller, Quotas
@@ -19,13 +21,12 @@ def _quotas(clock: _Clock, **limits: object) -> Quotas:
 
 
 def _speak(quotas: Quotas, identity: str, characters: int) -> None:
-    quotas.check_speech(identity, characters)
-    quotas.open_speech(identity, characters)()
+    quotas.take_speech(identity, characters).close()
 
 
 def _refusal(quotas: Quotas, identity: str, characters: int) -> Overloaded:
     with pytest.raises(Overloaded) as caught:
-        quotas.check_speech(identity, characters)
+        quotas.take_speech(identity, characters)
     return caught.value
 
 
@@ -61,13 +62,10 @@ def test_a_text_above_the_limit_waits_for_a_full_minute_and_is_paid_for_afterwar
 
 def test_streams_are_counted_while_they_are_open() -> None:
     quotas = _quotas(_Clock(), concurrent_streams=2)
-    closers = []
-    for _ in range(2):
-        quotas.check_speech("anna", 1)
-        closers.append(quotas.open_speech("anna", 1))
+    shares = [quotas.take_speech("anna", 1) for _ in range(2)]
     assert _refusal(quotas, "anna", 1).reason == "QUOTA_STREAMS"
-    closers[0]()
-    quotas.check_speech("anna", 1)
+    shares[0].close()
+    quotas.take_speech("anna", 1)
 
 
 def test_uploads_are_counted_by_the_hour() -> None:
@@ -115,3 +113,23 @@ async def test_a_refused_call_costs_no_characters() -> None:
     with pytest.raises(Overloaded):
         await admission.enter("e", Caller("anna", "4"), 90)
     assert refused == [("e", "OVERLOADED")] * 20 + [("e", "QUOTA_CHARACTERS")]
+
+
+async def test_who_waits_in_line_counts() -> None:
+    admission = Admission(
+        ["e"],
+        AdmissionSettings(slots=1, queue_limit=8, wait_limit_s=60),
+        _quotas(_Clock(), concurrent_streams=2),
+        slots=lambda _: 1,
+    )
+    place = await admission.enter("e", Caller("anna", "1"), 10)
+    waiting = asyncio.create_task(admission.enter("e", Caller("anna", "2"), 10))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="2 texts of this caller"):
+        await admission.enter("e", Caller("anna", "3"), 10)
+    waiting.cancel()  # and has been no stream
+    await asyncio.wait({waiting})
+    waiting = asyncio.create_task(admission.enter("e", Caller("anna", "4"), 10))
+    await asyncio.sleep(0)
+    place.close()
+    (await waiting).close()

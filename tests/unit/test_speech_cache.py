@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -253,6 +254,23 @@ async def test_what_is_too_old_is_not_found_even_if_it_was_kept_for_longer(disk:
         assert await cache.segment("segment-one") is None
         cache.keep("rendition-old", _rendition(made_s=1.0), {}, marks=[])
         assert cache.recall("rendition-old") is None
+
+
+async def test_what_is_known_is_not_over(disk: _Disk) -> None:
+    """A row ends when its speech does, and not as long after it was written."""
+    limits = CacheLimits(_MIB, _MIB, _MIB, max_age_s=60.0)
+    async with _cache(disk, limits) as cache:
+        now_s = time.time()
+        segments = {
+            "over": _segment(now_s - 60.5),
+            "nearly": _segment(now_s - 59.5),
+            "fresh": _segment(now_s),
+        }
+        cache.keep(_KEY, _rendition(made_s=now_s - 60.5), segments, marks=[])
+        await _until(lambda: "fresh" in disk.kept())
+        assert _KEY not in disk.kept()
+        await _until(lambda: disk.known(list(segments)) == {"fresh"})
+        assert await cache.segment("fresh") is not None
 
 
 async def test_a_memo_of_a_repeated_sentence_finds_its_own_words(disk: _Disk) -> None:

@@ -1,8 +1,13 @@
 """Which texts are refused because workers end on them."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
-from tts_service.errors import NotPossible
+from tts_service.errors import EngineUnavailable, NotPossible
+from tts_service.fleet.connection import Connection
+from tts_service.fleet.segment_job import SegmentJob, Speaker
 from tts_service.fleet.suspects import Suspects
 
 
@@ -66,3 +71,22 @@ def test_the_table_is_bounded() -> None:
     assert _is_refused(suspects, "first")
     suspects.lost_worker("one too many")
     assert not _is_refused(suspects, "first")
+
+
+async def test_one_worker_counts_once_by_however_many_calls_it_was_speaking(
+    tmp_path: Path,
+) -> None:
+    suspects = Suspects()
+    job = SegmentJob("popular", (Speaker("tone-low"),), "en")
+
+    async def render(connection: Connection) -> None:
+        with pytest.raises(EngineUnavailable):
+            async with connection.render(job, request_id="x"):
+                pass
+
+    for losses in range(1, 4):
+        assert not _is_refused(suspects, "popular")
+        connection = Connection("tone", f"unix:{tmp_path}/{losses}", suspects)  # nobody is there
+        await asyncio.gather(*(render(connection) for _ in range(5)))
+        await connection.close()
+    assert _is_refused(suspects, "popular")

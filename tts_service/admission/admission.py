@@ -61,12 +61,16 @@ class Admission:
             Overloaded: the engine has no time for it, or the caller has had its share.
         """
         try:
-            self._quotas.check_speech(caller.identity, characters)
+            share = self._quotas.take_speech(caller.identity, characters)
         except Overloaded as error:
             self._on_refused(engine, error.reason)
             raise
-        place = await self._gates[engine].enter(caller)
-        place.when_closed(self._quotas.open_speech(caller.identity, characters))
+        try:
+            place = await self._gates[engine].enter(caller)
+        except BaseException:
+            share.give_back()
+            raise
+        place.when_closed(share.close)
         return place
 
     def take_upload(self, caller: Caller) -> None:

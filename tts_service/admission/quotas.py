@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..config import QuotaLimits, QuotaSettings
 from ..errors import Overloaded
 
-__all__ = ["Quotas"]
+__all__ = ["Quotas", "Share"]
 
 _STREAM_RETRY_MS = 1000
 _IDENTITIES = 10_000
@@ -44,6 +44,24 @@ class _Account:
         self.uploads = _bucket(limits.uploads_per_hour, 3600.0, now_s)
 
 
+class Share:
+    """What a call has taken of its caller's quotas. Either of its methods is called, once."""
+
+    def __init__(self, account: _Account, characters: int) -> None:
+        self._account = account
+        self._characters = characters
+
+    def close(self) -> None:
+        """The speech is over."""
+        self._account.streams -= 1
+
+    def give_back(self) -> None:
+        """There was no speech."""
+        self.close()
+        if self._account.characters is not None:
+            self._account.characters.balance += self._characters
+
+
 class Quotas:
     """Counts what identities take, and refuses what is too much. A limit of 0 is none.
 
@@ -58,8 +76,8 @@ class Quotas:
         self._clock = clock
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
-    def check_speech(self, identity: str, characters: int) -> None:
-        """Refuses speech that is too much. Takes nothing yet: an engine may refuse it, too.
+    def take_speech(self, identity: str, characters: int) -> "Share":
+        """Counts speech, from before it waits for an engine on.
 
         Raises:
             Overloaded: `QUOTA_STREAMS` or `QUOTA_CHARACTERS`.
@@ -73,18 +91,10 @@ class Quotas:
                 retry_after_ms=_STREAM_RETRY_MS,
             )
         self._check(account.characters, characters, "characters a minute", "QUOTA_CHARACTERS")
-
-    def open_speech(self, identity: str, characters: int) -> Callable[[], None]:
-        """Takes what speech needs; what is returned gives the stream back, once."""
-        account = self._account(identity)
         if account.characters is not None:
             account.characters.balance -= characters
         account.streams += 1
-
-        def close() -> None:
-            account.streams -= 1
-
-        return close
+        return Share(account, characters)
 
     def take_upload(self, identity: str) -> None:
         """Counts an upload.

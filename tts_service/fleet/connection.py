@@ -70,6 +70,7 @@ class Connection:
         self.lost_reason: LostReason | None = None
         self._engine = engine
         self._suspects = suspects or Suspects()
+        self._suspected: set[str] = set()
         self._is_closed = False
         self._description: engine_pb2.DescribeResponse | None = None
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
@@ -136,12 +137,15 @@ class Connection:
                     call.cancel()
             self._suspects.spoken(job.text)
         except EngineUnavailable:
-            self._suspects.lost_worker(job.text)
+            # Once for a worker, by however many calls it was being spoken.
+            if job.text not in self._suspected:
+                self._suspected.add(job.text)
+                self._suspects.lost_worker(job.text)
             raise
 
     async def embed(
         self, samples: NDArray[np.int16], *, sample_rate_hz: int, language: str
-    ) -> bytes:
+    ) -> engine_pb2.EmbedResponse:
         """Has the engine make an embedding of a recording, of shape (n,).
 
         Raises:
@@ -156,12 +160,11 @@ class Connection:
             self._span("Embed") as span,
         ):
             span.note(samples=len(samples))
-            response = await self._stub.Embed(
+            return await self._stub.Embed(
                 _embed_requests(samples, sample_rate_hz, language),
                 timeout=_EMBED_TIMEOUT_S,
                 metadata=(*_request_id(), *span.headers),
             )
-        return response.embedding
 
     async def close(self) -> None:
         """Closes the channel. The worker is lost to calls that are in progress."""

@@ -67,7 +67,9 @@ class Fleet:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
-                task.cancel()
+                # One that is cancelled again would leave its worker before that has ended.
+                if not task.cancelling():
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def connection(

@@ -155,6 +155,14 @@ class Reader:
         self.position = 0
         self._flight = flight
 
+    async def begun(self) -> None:
+        """Returns when the first frame is there, or all there is.
+
+        Raises:
+            ServiceError: there will be none.
+        """
+        await self._flight._at(self.position)
+
     async def frames(self) -> AsyncGenerator[Frame]:
         """Yields all frames, the first ones at once and the others as they come.
 

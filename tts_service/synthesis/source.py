@@ -82,6 +82,14 @@ class FlightSource:
         """See `Source`."""
         return self._flight.totals
 
+    async def begun(self) -> None:
+        """Returns when there is something to hear.
+
+        Raises:
+            ServiceError: there will be nothing.
+        """
+        await self._reader.begun()
+
     def frames(self) -> AsyncGenerator[Frame]:
         """See `Source`."""
         return self._reader.frames()

@@ -159,10 +159,12 @@ class SpeechCache:
         def write() -> Set[str]:
             # The uses before this, so that the right ones go for it.
             missing = disk.touch(touched)
-            age_s = self.limits.max_age_s
-            gone = disk.put(key, rendition.to_bytes(), marks=marks, max_age_s=age_s)
-            for segment_key, speech in segments.items():
-                gone += disk.put(segment_key, speech.to_bytes(), marks=marks, max_age_s=age_s)
+            gone = 0
+            kept: dict[str, Rendition | SegmentSpeech] = {key: rendition, **segments}
+            for each_key, speech in kept.items():
+                age_s = self._remaining_s(speech.made_s)
+                if age_s is None or age_s > 0:
+                    gone += disk.put(each_key, speech.to_bytes(), marks=marks, max_age_s=age_s)
             self._metrics.cache_evictions.inc(gone)
             return missing
 
@@ -243,6 +245,11 @@ class SpeechCache:
             disk.drop([key])
             return None
         return None if self._is_over(found.made_s) else found
+
+    def _remaining_s(self, made_s: float) -> float | None:
+        """How much longer speech of this age is kept: its row ends when it does."""
+        age_s = self.limits.max_age_s
+        return None if age_s is None else made_s + age_s - time.time()
 
     def _is_over(self, made_s: float) -> bool:
         age_s = self.limits.max_age_s

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
 from ..admission import Admission, Caller, Place
-from ..errors import NotCached
+from ..errors import NotCached, Overloaded
 from ..fleet import Fleet
 from ..ops.metrics import SpeechMetrics
 from ..ops.tracing import current_span
@@ -126,8 +126,26 @@ class Synthesizer:
         )
 
     async def _find_source(self, utterance: Utterance, mode: CacheMode, caller: Caller) -> Source:
+        source = await self._look_up(utterance, mode, caller, joins=mode is CacheMode.DEFAULT)
+        if not isinstance(source, FlightSource) or source.status is not CacheStatus.JOINED:
+            return source
+        try:
+            await source.begun()
+        except Overloaded:
+            # That was another caller's refusal. This one has quotas of its own, and a time of its
+            # own to come again.
+            source.close()
+            return await self._look_up(utterance, mode, caller, joins=False)
+        except BaseException:
+            source.close()
+            raise
+        return source
+
+    async def _look_up(
+        self, utterance: Utterance, mode: CacheMode, caller: Caller, *, joins: bool
+    ) -> Source:
         key = rendition_key(utterance)
-        if mode.looks and (source := self._at_hand(key, mode)) is not None:
+        if mode.looks and (source := self._at_hand(key, joins=joins)) is not None:
             return source
         keys = segment_keys(utterance)
         known: Set[str] = frozenset()
@@ -138,7 +156,7 @@ class Synthesizer:
                 self._cache.count("disk")
                 return KeptSource(found)
             # While the disk was read, somebody may have begun or finished the same.
-            if (source := self._at_hand(key, mode)) is not None:
+            if (source := self._at_hand(key, joins=joins)) is not None:
                 return source
         memo = SegmentMemo(
             self._cache,
@@ -157,12 +175,12 @@ class Synthesizer:
             self._cache.count("miss" if mode.keeps else "bypass")
         return FlightSource(self._start(utterance, key, memo, mode, caller), status)
 
-    def _at_hand(self, key: str, mode: CacheMode) -> Source | None:
-        """Finds what can be heard at once, or is on its way."""
+    def _at_hand(self, key: str, *, joins: bool) -> Source | None:
+        """Finds what can be heard at once, or joins what is on its way."""
         if (kept := self._cache.recall(key)) is not None:
             self._cache.count("memory")
             return KeptSource(kept)
-        flight = self._flights.find(key) if mode is CacheMode.DEFAULT else None
+        flight = self._flights.find(key) if joins else None
         if flight is None:
             return None
         self._cache.count("joined")

@@ -58,7 +58,11 @@ class Embeddings:
             return kept or await self._make_and_keep(stored, style, engine, fingerprint)
 
     async def make_for(
-        self, engine: str, recordings: Sequence[PreparedRecording], language: str
+        self,
+        engine: str,
+        fingerprint: str,
+        recordings: Sequence[PreparedRecording],
+        language: str,
     ) -> dict[str, bytes]:
         """Makes embeddings of recordings that aren't stored yet, by style.
 
@@ -67,7 +71,7 @@ class Embeddings:
         """
         async with self._making:
             return {
-                recording.style: await self._make(engine, recording.samples, language)
+                recording.style: await self._make(engine, fingerprint, recording.samples, language)
                 for recording in recordings
             }
 
@@ -104,10 +108,20 @@ class Embeddings:
         self, voice: StoredVoice, style: str, engine: str, fingerprint: str
     ) -> bytes:
         samples = await asyncio.to_thread(self._store.samples, voice.id, style)
-        made = await self._make(engine, samples, voice.language)
+        made = await self._make(engine, fingerprint, samples, voice.language)
         await asyncio.to_thread(self._store.put_embedding, voice, style, engine, fingerprint, made)
         return made
 
-    async def _make(self, engine: str, samples: NDArray[np.int16], language: str) -> bytes:
+    async def _make(
+        self, engine: str, fingerprint: str, samples: NDArray[np.int16], language: str
+    ) -> bytes:
         connection = await self._fleet.connection(engine, self._engine_wait_s)
-        return await connection.embed(samples, sample_rate_hz=RECORDING_RATE_HZ, language=language)
+        made = await connection.embed(samples, sample_rate_hz=RECORDING_RATE_HZ, language=language)
+        if made.model_fingerprint != fingerprint:
+            raise EngineUnavailable(
+                engine,
+                "came back with another model meanwhile",
+                reason="WORKER_LOST",
+                retry_after_ms=1000,
+            )
+        return made.embedding

@@ -245,7 +245,9 @@ class VoiceUploads:
         if engine is not None and engine.description is not None:
             fingerprint = engine.description.model_fingerprint
             with _timed("embed_ms"):
-                embeddings = await self._embeddings.make_for(engine.engine, recordings, language)
+                embeddings = await self._embeddings.make_for(
+                    engine.engine, fingerprint, recordings, language
+                )
 
         def store() -> tuple[StoredVoice, bool]:
             with self._store.begin(
