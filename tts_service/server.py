@@ -147,7 +147,12 @@ class Server:
         try:
             await self._on_change()
             await server.start()
-            await asyncio.wait([workers, stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
+            serving = asyncio.create_task(server.wait_for_termination(), name="serving")
+            tasks.add(serving)
+            ends = (workers, stopped, self._fatal, serving)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                raise RuntimeError("gRPC has ended its server by itself; its own words are above")
         finally:
             self._stopping = True
             systemd.notify("STOPPING=1")
