@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:50051
-# Most tests wait for servers half of their time.
+# Most tests wait for servers half of their time. In the order of their names, files with many short
+# tests come last: ordered by their number, those with a few long ones would, one process after all.
 TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
@@ -27,7 +28,7 @@ xtts: $(VENV)/.xtts ## Install what the engine XTTS v2 needs beside the default 
 .PHONY: test
 test: $(VENV)/.dev ## Install everything and run the tests
 	@scripts/test-tools
-	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-wide
 test-wide: $(VENV)/.dev ## The tests of XTTS with all their seeds, sizes and schedules (some 30 minutes)
@@ -71,7 +72,7 @@ protos: $(VENV)/.dev ## Generate the stubs
 	scripts/make-protos
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure the claims of the README against others (some 15 minutes)
+bench: $(VENV)/.bench ## Measure the claims of the README against others (some 30 minutes)
 	python benchmarks $(ARGS)
 
 .PHONY: bench-xtts
