@@ -209,11 +209,22 @@ class Caller:
         self._miss = self._reference.of(self._miss_text)
 
     def warm_up(self) -> None:
-        """Has kept what is to be a hit."""
+        """Has kept what is to be a hit: too large for memory, and written in the background."""
         with channel_to(self._server) as channel:
+            stub = tts_pb2_grpc.TextToSpeechStub(channel)
             request = tts_pb2.SynthesizeRequest(text=_HIT_TEXT, format=_PCM)
-            events = list(tts_pb2_grpc.TextToSpeechStub(channel).Synthesize(request))
-        assert_whole(events, self._reference.hit)
+            assert_whole(list(stub.Synthesize(request)), self._reference.hit)
+            request.cache = tts_pb2.CACHE_MODE_ONLY
+
+            def is_kept() -> bool:
+                try:
+                    return bool(list(stub.Synthesize(request)))
+                except grpc.RpcError as error:
+                    if error.code() is not grpc.StatusCode.NOT_FOUND:
+                        raise
+                return False
+
+            assert wait_until(is_kept, 20)
 
     def begin(self, name: str, channel: grpc.Channel, timeout_s: float = _TIMEOUT_S) -> HeldCall:
         """Begins the call of this name, and returns when it is midway."""
@@ -275,7 +286,8 @@ class _Stream(HeldCall):
         self.call = tts_pb2_grpc.TextToSpeechStub(channel).Synthesize(request, timeout=timeout_s)
         self._events = [next(self.call), next(self.call)]
         header = self._events[0].header
-        assert header.cache_status == tts_pb2.CacheStatus.Value(f"CACHE_STATUS_{status}")
+        cache_status = tts_pb2.CacheStatus.Name(header.cache_status)
+        assert cache_status == f"CACHE_STATUS_{status}", f"{cache_status}, not {status}"
 
     def wait(self) -> None:
         self._events.extend(self.call)
