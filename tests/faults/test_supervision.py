@@ -133,11 +133,14 @@ def test_a_text_that_ends_workers_is_refused_and_no_other_is(
     server: ServerProcess, stub: tts_pb2_grpc.TextToSpeechStub
 ) -> None:
     before = _tone(stub, "As ever")
+    losses = server.log.count("worker starts again")
     code, reason, retry_ms = _refusal(stub, "☠ bang")
     assert (code, reason, retry_ms) == (grpc.StatusCode.UNAVAILABLE, "WORKERS_LOST", 0)
-    for _ in range(10):
-        code, reason, _ = _refusal(stub, "☠ bang")
-        assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TEXT_ENDS_WORKERS")
+    refusals = [_refusal(stub, "☠ bang")[:2] for _ in range(10)]
+    # The next may find the second worker dead and not replaced yet, which isn't the text's doing.
+    assert refusals[0][1] in {"WORKERS_LOST", "TEXT_ENDS_WORKERS"}
+    assert set(refusals[1:]) == {(grpc.StatusCode.FAILED_PRECONDITION, "TEXT_ENDS_WORKERS")}
+    assert server.log.count("worker starts again") - losses == 3
     assert _tone(stub, "As ever") == before
     assert _states(stub) == {"tone": "READY", "piper": "READY"}
 
