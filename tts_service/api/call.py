@@ -79,14 +79,16 @@ class Call:
     """
 
     def __init__(self, method: str, tracer: Tracer, metrics: CallMetrics, context: Any) -> None:
-        self._span = tracer.arrived(method, context.invocation_metadata())
+        # Once: gRPC makes all of it anew each time, and a stranger may send thousands of entries.
+        self._metadata = context.invocation_metadata() or ()
+        self._span = tracer.arrived(method, self._metadata)
         self._metrics = metrics
         self._full_method = method
         self._method = method.rpartition("/")[2]
         self._context = context
         now_s, left_s = time.monotonic(), context.time_remaining()
         deadline_s = math.inf if left_s is None else now_s + left_s
-        self._info = CallInfo(_request_id(context), now_s, deadline_s)
+        self._info = CallInfo(_request_id(self._metadata), now_s, deadline_s)
         self._code = "OK"
         self._refusal: dict[str, str] = {}
 
@@ -125,7 +127,11 @@ class Call:
 
     def admit(self, gate: Gate) -> None:
         """Lets the caller go on, and notes who it is. Raises what `Gate` does."""
-        presented = Presented() if gate.is_open else presented_by(self._context)
+        presented = (
+            Presented()
+            if gate.is_open
+            else presented_by(self._metadata, self._context.auth_context())
+        )
         caller = gate.identify(presented)
         self._info = replace(self._info, identity=caller.name)
         _CURRENT_CALL.set(self._info)
@@ -172,9 +178,9 @@ class Call:
         return (("grpc-retry-pushback-ms", str(after_ms if in_time else -1)),)
 
 
-def _request_id(context: Any) -> str:
+def _request_id(metadata: Any) -> str:
     """The caller's `x-request-id` if it is printable ASCII, else a new one."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in metadata:
         if key == _REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
     return uuid.uuid4().hex

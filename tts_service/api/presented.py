@@ -1,5 +1,6 @@
 """What a caller shows of itself, as gRPC hands it over."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..identity import Presented
@@ -12,19 +13,14 @@ _AUTHORIZATION = "authorization"
 _URI, _DNS, _COMMON_NAME = "peer_uri", "peer_dns", "x509_common_name"
 
 
-def presented_by(context: Any) -> Presented:
+def presented_by(metadata: Any, certificate: Mapping[str, Iterable[bytes]]) -> Presented:
     """Reads the metadata of a call, and the certificate of its connection."""
-    certificate = context.auth_context()
 
     def names(key: str) -> tuple[str, ...]:
         return tuple(_text(value) for value in certificate.get(key, ()))
 
     return Presented(
-        authorization=tuple(
-            _text(value)
-            for key, value in context.invocation_metadata() or ()
-            if key == _AUTHORIZATION
-        ),
+        authorization=tuple(_text(value) for key, value in metadata if key == _AUTHORIZATION),
         uris=names(_URI),
         dns_names=names(_DNS),
         common_names=names(_COMMON_NAME),
