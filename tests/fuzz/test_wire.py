@@ -22,7 +22,7 @@ import pytest
 from grpc_status import rpc_status
 
 from protos.tts.v1 import tts_pb2
-from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest
+from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest, wait_until
 from tests.fuzz.wire_frames import ATTACKS, message, request
 from tests.fuzz.wire_messages import REQUESTS, mutant, upload
 from tests.fuzz.wire_peer import Peer
@@ -91,23 +91,20 @@ class _Neighbour:
         assert not self.wrong
         assert self.slowest_s < (_SANE_IN_A_FLOOD_S if self._may_be_shed else _SANE_S)
         if self._may_be_shed:
-            self._wait_for_the_end_of_the_flood()
+            assert wait_until(self._is_heard, _AFTERMATH_S), "nobody is heard after the flood"
         assert self._hear() == self._expected
         shed = f", {self.shed} were shed" if self.shed else ""
         print(f"a neighbour's {self.calls} calls took {self.slowest_s:.2f} s at the most{shed}")
 
-    def _wait_for_the_end_of_the_flood(self) -> None:
-        over_s = time.monotonic()
-        while True:
-            try:
-                self._hear()
-                break
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.CANCELLED:
-                    raise
-            waited_s = time.monotonic() - over_s
-            assert waited_s < _AFTERMATH_S, f"nobody is heard {waited_s:.1f} s after the flood"
-            time.sleep(0.1)
+    def _is_heard(self) -> bool:
+        """Whether a call of it is taken now, and isn't shed."""
+        try:
+            self._hear()
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.CANCELLED:
+                raise
+            return False
+        return True
 
     def _hear(self) -> bytes:
         with self._server.stub() as stub:

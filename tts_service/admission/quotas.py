@@ -76,7 +76,7 @@ class Quotas:
         self._clock = clock
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
-    def take_speech(self, identity: str, characters: int) -> "Share":
+    def take_speech(self, identity: str, characters: int) -> Share:
         """Counts speech, from before it waits for an engine on.
 
         Raises:

@@ -252,8 +252,8 @@ class SpeechCache:
         return None if age_s is None else made_s + age_s - time.time()
 
     def _is_over(self, made_s: float) -> bool:
-        age_s = self.limits.max_age_s
-        return age_s is not None and time.time() - made_s > age_s
+        remaining_s = self._remaining_s(made_s)
+        return remaining_s is not None and remaining_s < 0
 
     def _touch(self, key: str) -> None:
         if len(self._touched) < _MAX_TOUCHED:
