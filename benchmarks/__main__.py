@@ -34,7 +34,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("first_audio"),
     Benchmark("path", ("--runs", "20")),
-    Benchmark("throughput", ("--seconds", "6")),
+    Benchmark("throughput", ("--seconds", "6", "--rounds", "8")),
     Benchmark("understood"),
     Benchmark("quality"),
     Benchmark("slow_readers", ("--seconds", "40")),

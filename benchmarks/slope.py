@@ -58,11 +58,13 @@ class Slope:
         """The slope that several series of (seconds, value) have in common; None for too few.
 
         Each is centred on its own middle, so that their levels may differ: lives of a process.
+        All have blocks of one size, so that a life counts for as much as it is long.
         """
         points: list[tuple[float, float]] = []
         span_s = 0.0
+        size = max(1, -(-sum(map(len, series)) // _BLOCKS))
         for one in series:
-            blocks = list(_blocks(one, max(2, _BLOCKS // len(series))))
+            blocks = list(_blocks(one, size))
             if len(blocks) < 2:
                 continue
             middle_s = statistics.median(seconds for seconds, _ in blocks)
@@ -78,9 +80,8 @@ class Slope:
         return cls(per_hour, low, high, span_s / 3600.0, sum(map(len, series)))
 
 
-def _blocks(series: Series, count: int) -> Iterable[tuple[float, float]]:
-    """The medians of so many runs of samples, or of fewer if there aren't so many samples."""
-    size = max(1, -(-len(series) // count))
+def _blocks(series: Series, size: int) -> Iterable[tuple[float, float]]:
+    """The medians of runs of so many samples; what is left in the end is no block."""
     for start in range(0, len(series) - size + 1, size):
         block = series[start : start + size]
         yield (
