@@ -72,7 +72,7 @@ protos: $(VENV)/.dev ## Generate the stubs
 	scripts/make-protos
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure the claims of the README against others (30 to 45 minutes)
+bench: $(VENV)/.bench ## Measure the claims of the README against others (30 to 50 minutes)
 	python benchmarks $(ARGS)
 
 .PHONY: bench-xtts

@@ -2,7 +2,7 @@
 
     python benchmarks [--only NAME] [--folder build/bench] [--chart docs/figures/bench.svg]
 
-Each runs in a process of its own, one after another, 30 to 45 minutes on two cores. Leave
+Each runs in a process of its own, one after another, 30 to 50 minutes on two cores. Leave
 the machine alone meanwhile. `bench.md` holds what they print, and a JSON file each all figures.
 """
 
