@@ -10,11 +10,11 @@ the descriptors and the threads of the front and its workers are read.
 
 A crowd comes first, so that pools, caches and allocators are as large as they get. After a warm-up,
 a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure grows (`slope.py`).
-A worker's figures count by its lives, of which each has a warm-up of its own. In the second half
-only the tones' worker is struck: a slow leak shows in a Piper that lives for long. The exit status
-is 1 if a byte was wrong, a call ended with a status that it may not, something is still held in the
-end, or a figure grows for certain and by more than its bound. Memory is judged after ten minutes
-and more. Linux only.
+A worker's figures count by its lives, each without its first three minutes. In the second half only
+the tones' worker is struck: a slow leak shows in a Piper that lives for long. The exit status is 1
+if a byte was wrong, a call ended with a status that it may not, something is still held in the end,
+or a figure grows for certain and by more than its bound. Memory is judged after ten minutes and
+more. Linux only.
 """
 
 import argparse
@@ -74,10 +74,9 @@ _LEFT_BY_NOBODY = (
     "spooled",
     "staged",
 )
-# Of the time, in each life of a worker: three minutes of an hour. Piper's arenas grow until it has
-# spoken the longest of the sentences on all its threads.
-_LIFE_WARM_UP_SHARE = 0.05
-_LIFE_WARM_UP_LEAST_S = 30.0
+# In each life of a worker. Piper's arenas grow until it has spoken the longest of the sentences on
+# all its threads.
+_LIFE_WARM_UP_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +127,13 @@ class Samples:
     def slopes(self, seconds: float) -> dict[str, tuple[Slope | None, Bound]]:
         """Of each figure after its warm-up, with its bound; of a soak of so many seconds."""
         warm_up_s = _WARM_UP_SHARE * seconds
-        life_warm_up_s = max(_LIFE_WARM_UP_LEAST_S, _LIFE_WARM_UP_SHARE * seconds)
         slopes: dict[str, tuple[Slope | None, Bound]] = {}
         for name, series in self.front.items():
             warm = [(at_s, value) for at_s, value in series if at_s >= warm_up_s]
             slopes[f"front {name}"] = (Slope.of(warm), _BOUNDS[name])
         for name, lives in self.workers.items():
             warm_lives = [
-                [(at_s, value) for at_s, value in life if at_s >= life[0][0] + life_warm_up_s]
+                [(at_s, value) for at_s, value in life if at_s >= life[0][0] + _LIFE_WARM_UP_S]
                 for life in lives.values()
             ]
             slope = Slope.of(*(life for life in warm_lives if len(life) > 2))
