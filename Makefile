@@ -45,7 +45,7 @@ soak: $(VENV)/.dev ## Call, break and watch the service for an hour (SOAK_MINUTE
 	python benchmarks/soak.py --minutes $(or $(SOAK_MINUTES),60) --json build/soak/soak.json $(ARGS)
 
 .PHONY: soak-matrix
-soak-matrix: $(VENV)/.dev ## Every method against every fault, a hundred rounds (some 40 minutes)
+soak-matrix: $(VENV)/.dev ## Every method against every fault, a hundred rounds (40 to 100 minutes)
 	SOAK_ROUNDS=$(or $(SOAK_ROUNDS),100) SOAK_JSON=build/soak/matrix.json \
 		python -m pytest -s --timeout 0 $(ARGS) tests/faults/test_matrix.py
 

@@ -2,9 +2,8 @@
 
 import re
 import shutil
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.server_process import ServerProcess, running_server
 from tests.speech import Speech, details_of, speak
+from tests.waiting import wait_until
 from tests.xtts_checkpoint import TINY, write_checkpoint
 
 MISS = tts_pb2.CACHE_STATUS_MISS
@@ -65,13 +65,6 @@ def metric(server: ServerProcess, name: str) -> float:
         lines = response.read().decode().splitlines()
     values = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")]
     return float(values[0]) if values else 0.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.05)
 
 
 def heard(speech: Speech) -> tuple[Any, ...]:
@@ -151,7 +144,7 @@ def test_a_known_phrase_in_another_format_is_not_spoken_again(
 ) -> None:
     text = "Thank you for waiting. Somebody will be with you soon."
     first = speak(stub, text=text, voice=PIPER_VOICE, encoding="PCM_S16LE")
-    wait_until(lambda: is_kept(stub, text=text, voice=PIPER_VOICE, encoding="MULAW"))
+    assert wait_until(lambda: is_kept(stub, text=text, voice=PIPER_VOICE, encoding="MULAW"))
     with nobody_speaks(server):
         others = {
             encoding: speak(stub, text=text, voice=PIPER_VOICE, encoding=encoding)
@@ -186,7 +179,7 @@ def test_the_modes(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     assert refreshed.data not in {first.data, bypass.data}
     assert heard(ask()) == heard(ask(cache=ONLY)) == heard(refreshed)
     # Its segments were replaced, too, a moment later.
-    wait_until(lambda: ask(encoding="WAV", cache=ONLY).data[44:] == refreshed.data)
+    assert wait_until(lambda: ask(encoding="WAV", cache=ONLY).data[44:] == refreshed.data)
     assert ask(cache=ONLY).header.cache_status == HIT
 
 
@@ -223,7 +216,7 @@ def test_what_is_shared_and_what_is_not(stub: tts_pb2_grpc.TextToSpeechStub) -> 
     assert status("share me, please. twice.") == MISS
     # The same sentences, with other positions in the text; they come from their segments.
     for spaced in ("Share  me, please.\n\nTwice.", "Twice. Share me, please."):
-        wait_until(lambda spaced=spaced: is_kept(stub, text=spaced, voice="tone-low"))  # type: ignore[misc]
+        assert wait_until(lambda spaced=spaced: is_kept(stub, text=spaced, voice="tone-low"))  # type: ignore[misc]
         own = speak(stub, text=spaced, voice="tone-low")
         spans = sorted({(f.span.start_character, f.span.end_character) for f in own.frames})
         named = "".join(spaced[start:end] for start, end in spans)
@@ -245,7 +238,9 @@ def test_only_the_new_sentence_of_five_is_spoken(
         return [metric(server, f'tts_cache_segments_total{{result="{name}"}}') for name in names]
 
     four = ask(*known)
-    wait_until(lambda: is_kept(stub, text=" ".join(known), voice=PIPER_VOICE, encoding="ALAW"))
+    assert wait_until(
+        lambda: is_kept(stub, text=" ".join(known), voice=PIPER_VOICE, encoding="ALAW")
+    )
     hits, misses = counted()
     five = ask(*known[:2], "There will be one break.", *known[2:])
     assert counted() == [hits + 4, misses + 1]
@@ -293,7 +288,7 @@ def test_seeds(tmp_path: Path) -> None:
         hotter = tts_pb2.Sampling(temperature=1.5)
         assert ask(stub, sampling=hotter)[0] == MISS
 
-        wait_until(lambda: is_kept(stub, text="Heads or tails?", voice="ana-example"))
+        assert wait_until(lambda: is_kept(stub, text="Heads or tails?", voice="ana-example"))
         # Its first sentence has a seed of its own.
         text = "Heads or tails? Who knows?"
         status, seed, mixed = ask(stub, text)
@@ -308,7 +303,7 @@ def test_seeds(tmp_path: Path) -> None:
 def test_what_is_old_is_spoken_anew(tmp_path: Path) -> None:
     with caching_server(tmp_path, "tone", CACHE__MAX_AGE_S="1.5") as server, server.stub() as stub:
         speak(stub, text="It is noon.")
-        wait_until(lambda: not is_kept(stub, text="It is noon."))
+        assert wait_until(lambda: not is_kept(stub, text="It is noon."))
         assert_not_kept(stub, text="It is noon.", encoding="WAV")
         assert speak(stub, text="It is noon.").header.cache_status == MISS
 
@@ -319,10 +314,10 @@ def test_the_limit_of_the_disk(tmp_path: Path) -> None:
     with caching_server(tmp_path, "tone", **settings) as server, server.stub() as stub:
         for text in texts:
             speak(stub, text=text, encoding="PCM_S16LE")
-            wait_until(lambda text=text: is_kept(stub, text=text, encoding="PCM_S16LE"))  # type: ignore[misc]
+            assert wait_until(lambda text=text: is_kept(stub, text=text, encoding="PCM_S16LE"))  # type: ignore[misc]
         assert_not_kept(stub, text=texts[0], encoding="PCM_S16LE")
         assert metric(server, "tts_cache_evictions_total") > 0
-        wait_until(lambda: metric(server, 'tts_cache_size_bytes{tier="disk"}') <= 1 << 20)
+        assert wait_until(lambda: metric(server, 'tts_cache_size_bytes{tier="disk"}') <= 1 << 20)
         files = [file for file in (server.data_dir / "cache").rglob("*") if file.is_file()]
         assert 0 < sum(file.stat().st_size for file in files if file.suffix == ".val") <= 1 << 20
 
@@ -349,7 +344,7 @@ def test_a_folder_that_cannot_be_one_at_the_start(tmp_path: Path) -> None:
 def test_a_folder_that_goes_while_the_server_runs(tmp_path: Path) -> None:
     with caching_server(tmp_path, "tone") as server, server.stub() as stub:
         kept = speak(stub, text="I was here before.")
-        wait_until(lambda: is_kept(stub, text="I was here before.", encoding="WAV"))
+        assert wait_until(lambda: is_kept(stub, text="I was here before.", encoding="WAV"))
         cache = server.data_dir / "cache"
         shutil.rmtree(cache)
         cache.write_text("no folder")
@@ -358,7 +353,7 @@ def test_a_folder_that_goes_while_the_server_runs(tmp_path: Path) -> None:
                 assert speak(stub, text=text, cache=mode).summary.audio_ms > 0
         assert heard(speak(stub, text="I was here before.")) == heard(kept)
         assert speak(stub, text="I was here before.", encoding="WAV").summary.audio_ms > 0
-        wait_until(lambda: "the cache's disk fails" in server.log)
+        assert wait_until(lambda: "the cache's disk fails" in server.log)
         assert metric(server, 'tts_cache_entries{tier="memory"}') > 0
         assert "handler failed" not in server.log
 
@@ -366,7 +361,7 @@ def test_a_folder_that_goes_while_the_server_runs(tmp_path: Path) -> None:
 def test_broken_values_are_spoken_anew_and_never_for_who_wants_kept_ones(tmp_path: Path) -> None:
     with caching_server(tmp_path, "tone") as server, server.stub() as stub:
         first = speak(stub, text="Whole.", encoding="PCM_S16LE")
-        wait_until(lambda: is_kept(stub, text="Whole.", encoding="WAV"))
+        assert wait_until(lambda: is_kept(stub, text="Whole.", encoding="WAV"))
         for file in (server.data_dir / "cache").rglob("*.val"):
             file.write_bytes(file.read_bytes()[:-1])
         assert_not_kept(stub, text="Whole.", encoding="WAV")
@@ -379,14 +374,14 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """No file may grow beyond 64 KiB from some moment on, as if the disk were full."""
     with caching_server(tmp_path, "tone") as server, server.stub() as stub:
         speak(stub, text="Short.")
-        wait_until(lambda: is_kept(stub, text="Short.", encoding="WAV"))
+        assert wait_until(lambda: is_kept(stub, text="Short.", encoding="WAV"))
         front = psutil.Process(server.process.pid)
         front.rlimit(psutil.RLIMIT_FSIZE, (1 << 16, front.rlimit(psutil.RLIMIT_FSIZE)[1]))
         text = "More than a file takes. " * 5
         own = speak(stub, text=text, encoding="WAV")
         assert own.header.cache_status == MISS
         assert len(own.data) > 1 << 16
-        wait_until(lambda: metric(server, 'tts_cache_failures_total{what="write"}') > 0)
+        assert wait_until(lambda: metric(server, 'tts_cache_failures_total{what="write"}') > 0)
         assert speak(stub, text=text, encoding="FLAC").summary.audio_ms == own.summary.audio_ms
         assert is_kept(stub, text="Short.", encoding="FLAC")
         sizes = [file.stat().st_size for file in (server.data_dir / "cache").rglob("*.val")]

@@ -24,10 +24,10 @@ from tests.contract.test_cache import (
     caching_server,
     is_kept,
     metric,
-    wait_until,
 )
 from tests.server_process import ServerProcess
 from tests.speech import Speech, details_of, speak
+from tests.waiting import wait_until
 
 _JOINED = tts_pb2.CACHE_STATUS_JOINED
 _CALLERS = 50
@@ -104,7 +104,7 @@ def _count_values(server: ServerProcess) -> int:
     with server.stub() as stub:
         speak(stub, text=marker)
         # It is written behind everything else.
-        wait_until(lambda: is_kept(stub, text=marker, encoding="WAV"))
+        assert wait_until(lambda: is_kept(stub, text=marker, encoding="WAV"))
     return len(list((server.data_dir / "cache").rglob("*.val")))
 
 
@@ -232,7 +232,7 @@ def test_work_for_nobody_ends_and_is_not_kept(
         time.sleep(1)  # a sentence takes a third of it
         return _misses(server) == asked
 
-    wait_until(is_over)
+    assert wait_until(is_over)
     assert 1 <= _misses(server) - before < 100
     assert_not_kept(stub, text=text, format=_FORMAT)
     assert _count_values(server) == kept + 2
@@ -263,10 +263,10 @@ def test_the_slow_one_holds_up_nobody(fast_server: ServerProcess) -> None:
 def test_what_is_all_spoken_when_the_last_one_leaves_is_kept(fast_server: ServerProcess) -> None:
     with fast_server.stub() as stub:
         call = _Call(stub, f"Gone, {_MINUTES}").begin()
-        wait_until(lambda: _is_idle(fast_server))
+        assert wait_until(lambda: _is_idle(fast_server))
         assert_not_kept(stub, text=f"Gone, {_MINUTES}", format=_FORMAT)
         call.leave()
-        wait_until(lambda: is_kept(stub, text=f"Gone, {_MINUTES}", format=_FORMAT))
+        assert wait_until(lambda: is_kept(stub, text=f"Gone, {_MINUTES}", format=_FORMAT))
 
 
 def test_what_is_too_large_is_whole_for_all_and_not_kept(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from tests.contract.test_cache import (
     assert_not_kept,
     caching_server,
     metric,
-    wait_until,
 )
 from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, SENTENCES, speech
 from tests.server_process import ServerProcess
 from tests.speech import Speech, speak
+from tests.waiting import wait_until
 
 _TEXT = "Something that only I say. In two sentences."
 
@@ -88,14 +88,14 @@ def _spoken_by(stub: tts_pb2_grpc.TextToSpeechStub, server: ServerProcess, voice
         assert speak(stub, text=_TEXT, **request).header.cache_status in {MISS, HIT}
         assert speak(stub, text=_TEXT, **request).header.cache_status == HIT
     # Four responses, and two segments of the voice, of its style and of the mix.
-    wait_until(lambda: _count(server) == len(before) + 10)
+    assert wait_until(lambda: _count(server) == len(before) + 10)
     return {file: value for file, value in _files(server).items() if file not in before}
 
 
 def test_a_deleted_voice_takes_all_along(tmp_path: Path) -> None:
     with _server(tmp_path) as server, server.stub() as stub:
         speak(stub, text=_TEXT, voice="tone-low")
-        wait_until(lambda: _count(server) == 3)
+        assert wait_until(lambda: _count(server) == 3)
         others = _files(server)
         _upload(stub, "anna", styles=2)
         values = _spoken_by(stub, server, "anna")
@@ -138,7 +138,7 @@ def test_a_front_that_is_killed_before_it_has_dropped_all(tmp_path: Path) -> Non
             _upload(stub, "ben", pitch=1.3)
             speak(stub, text=_TEXT, voice="ben")
             speak(stub, text=_TEXT, voice="tone-low")
-            wait_until(lambda: _count(server) == 6)
+            assert wait_until(lambda: _count(server) == 6)
             others = _files(server)
             _upload(stub, "anna", styles=2)
             values = _spoken_by(stub, server, "anna")
@@ -148,7 +148,7 @@ def test_a_front_that_is_killed_before_it_has_dropped_all(tmp_path: Path) -> Non
     (voice,) = (folder for folder in (tmp_path / "data" / "voices").rglob("anna"))
     voice.rename(tmp_path / "anna")
     with _server(tmp_path) as server:
-        wait_until(lambda: not any(file.exists() for file in values))
+        assert wait_until(lambda: not any(file.exists() for file in values))
         _assert_gone(server.data_dir / "cache", values)
         assert _files(server) == others
         with server.stub() as stub:

@@ -18,6 +18,7 @@ from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 
 _LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
 _SHORT = "Two seconds or so of a tone."
@@ -72,15 +73,6 @@ def _peers(server: ServerProcess) -> set[Any]:
     return {each.raddr for each in found if each.status == psutil.CONN_ESTABLISHED}
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
-
-
 @pytest.mark.parametrize("timeout_s", [None, 60])
 def test_a_call_ends_at_the_servers_limit(
     limited: ServerProcess, stub: tts_pb2_grpc.TextToSpeechStub, timeout_s: float | None
@@ -109,7 +101,7 @@ def test_a_call_that_nobody_reads_ends_at_the_limit_too(
         tts_pb2.SynthesizeRequest(text=_LONG), metadata=(("x-request-id", "unread"),)
     )
     next(call)
-    assert _wait_until(lambda: '"request_id": "unread"' in limited.log, 10)
+    assert wait_until(lambda: '"request_id": "unread"' in limited.log, 10)
     (line,) = [line for line in limited.log.splitlines() if '"request_id": "unread"' in line]
     assert '"reason": "CALL_TOO_LONG"' in line
     call.cancel()
@@ -128,7 +120,7 @@ def test_unary_calls_have_the_limit_too(tmp_path: Path) -> None:
     with running_server(
         tmp_path, "--engine", "tone", environment=environment, wait=False
     ) as server:
-        assert _wait_until((tmp_path / "socket").exists, 20)
+        assert wait_until((tmp_path / "socket").exists, 20)
         with server.stub() as stub:
             request = tts_pb2.ListVoicesRequest()
             error = _refused(lambda: stub.ListVoices(request, timeout=20, wait_for_ready=True))
@@ -168,7 +160,7 @@ def test_connections_above_the_limit_are_closed(limited: ServerProcess) -> None:
         ]
         for stranger in strangers:
             stranger.settimeout(0.3)
-        assert _wait_until(lambda: sum(map(_is_closed, strangers)) >= 5, 5)
+        assert wait_until(lambda: sum(map(_is_closed, strangers)) >= 5, 5)
         speak(stub, text=_SHORT[:4])
 
 
@@ -177,7 +169,7 @@ def test_who_connects_and_says_nothing_is_sent_away(limited: ServerProcess) -> N
     with socket.create_connection((host, int(port))) as stranger:
         stranger.settimeout(0.1)
         assert not _is_closed(stranger)
-        assert _wait_until(lambda: _is_closed(stranger), 10)
+        assert wait_until(lambda: _is_closed(stranger), 10)
 
 
 def _is_closed(connection: socket.socket) -> bool:
@@ -257,7 +249,7 @@ def test_an_old_connection_is_left_and_its_calls_finish(tmp_path: Path) -> None:
         whole = speak(stub, text=_SHORT * 2)
         assert whole.summary.audio_ms > 2000
         before = _peers(server)
-        assert _wait_until(lambda: not _peers(server) & before, 10)
+        assert wait_until(lambda: not _peers(server) & before, 10)
         assert speak(stub, text="On a new one").frames
 
 
@@ -273,7 +265,7 @@ def test_an_idle_connection_is_ended(tmp_path: Path) -> None:
     with _server(tmp_path, idle_s=0.5) as server, server.stub() as stub:
         speak(stub, text=_SHORT)  # takes longer, and is not cut
         assert _peers(server)
-        assert _wait_until(lambda: not _peers(server), 10)
+        assert wait_until(lambda: not _peers(server), 10)
         speak(stub, text="Hm")
 
 

@@ -4,8 +4,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from protos.tts.v1 import tts_pb2
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
+from tests.waiting import wait_until
 from tts_service.errors import RenderFailed
 from tts_service.fleet import Connection, SegmentJob, Speaker
 
@@ -27,13 +26,6 @@ def _objects(log: str) -> list[dict[str, Any]]:
     for line in lines:
         assert {"event", "level", "timestamp", "process"} <= line.keys(), line
     return lines
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert condition()
 
 
 def test_each_line_of_a_life_is_json(tmp_path: Path) -> None:
@@ -191,7 +183,7 @@ def test_texts_are_logged_if_somebody_wants_that(tmp_path: Path) -> None:
     with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
         with server.stub() as stub:
             speak(stub, text="Mellon friend")
-        _wait_until(lambda: '"event": "call"' in server.log)
+        assert wait_until(lambda: '"event": "call"' in server.log)
     lines = _objects(server.log)
     assert any(line["level"] == "warning" and "log_text" in line["event"] for line in lines)
     (text,) = (line for line in lines if line["event"] == "text")

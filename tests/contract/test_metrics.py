@@ -19,10 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.audio_files import AudioFileKind, audio_file
 from tests.contract.test_voices import upload_parts
-from tests.faults.at_rest import wait_until
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
+from tests.waiting import wait_until
 
 _GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?:counter|gauge|histogram) \| (?P<labels>.*?) \|", re.M)

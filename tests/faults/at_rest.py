@@ -9,7 +9,7 @@ import re
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import psutil
 
 from tests.server_process import ServerProcess
 
-__all__ = ["QUIET_METRICS", "Holdings", "at_rest", "holdings", "spooled_files", "wait_until"]
+__all__ = ["QUIET_METRICS", "Holdings", "at_rest", "holdings", "spooled_files"]
 
 # What a server needs in its environment to be looked at.
 QUIET_METRICS = {"TTS_METRICS_LISTEN": "127.0.0.1:0"}
@@ -185,13 +185,3 @@ def spooled_files(server: ServerProcess) -> int:
             target = os.readlink(link)
             count += target.startswith(spool) and target.endswith(" (deleted)")
     return count
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether a condition comes true in time."""
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())

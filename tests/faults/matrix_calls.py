@@ -18,11 +18,12 @@ import grpc
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.audio_files import AudioFileKind, audio_file
-from tests.faults.at_rest import spooled_files, wait_until
+from tests.faults.at_rest import spooled_files
 from tests.human_speech import SAMPLE_RATE_HZ, SENTENCES, speech
 from tests.server_process import ServerProcess
 from tests.speech import details_of
 from tests.voice_data import add_voice
+from tests.waiting import wait_until
 from voice_store import VoiceStore
 
 __all__ = [

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 from tts_client import Cancelled, Client, TtsError, Unavailable
 from voice_store import check_store
 
@@ -39,15 +40,6 @@ def _tone(
     return running_server(
         folder, "--engine", "tone", environment=environment, keeps_speech=keeps_speech
     )
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def _synthesize(stub: TextToSpeechStub, text: str) -> Any:
@@ -87,7 +79,7 @@ def _drain_under_load(server: ServerProcess, texts: list[str], rounds: int) -> l
     callers = [_Caller(server, text) for text in texts]
     for caller in callers:
         caller.start()
-    assert _wait_until(lambda: all(len(caller.whole) >= rounds for caller in callers), 60)
+    assert wait_until(lambda: all(len(caller.whole) >= rounds for caller in callers), 60)
     before = [len(caller.whole) for caller in callers]
     server.process.terminate()
     for caller in callers:
@@ -141,7 +133,7 @@ def test_an_upload_in_progress_is_kept(tmp_path: Path) -> None:
         call = stub.UploadVoice.future(parts(), timeout=30)
         assert half.wait(10)
         server.process.terminate()
-        assert _wait_until(lambda: '"waiting for calls"' in server.log, 10)
+        assert wait_until(lambda: '"waiting for calls"' in server.log, 10)
         stopping.set()
         assert call.result().voice.id == "anna"
         assert server.process.wait(10) == 0
@@ -223,7 +215,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, number: signal.Signals) ->
         call = _synthesize(stub, _LONG[:5000])
         next(call)
         server.process.send_signal(number)
-        assert _wait_until(lambda: '"waiting for calls"' in server.log, 10)
+        assert wait_until(lambda: '"waiting for calls"' in server.log, 10)
         time.sleep(0.6)
         assert server.process.poll() is None
         server.process.send_signal(number)
@@ -253,7 +245,7 @@ def test_a_signal_that_is_heard_twice_is_one(tmp_path: Path) -> None:
 def test_a_signal_while_it_starts(tmp_path: Path, after_s: float) -> None:
     with running_server(tmp_path, "--engine", "tone", wait=False) as server:
         # Python itself knows of no handler before our first line.
-        assert _wait_until(lambda: _handles_sigterm(server.process.pid), 20)
+        assert wait_until(lambda: _handles_sigterm(server.process.pid), 20)
         time.sleep(after_s)
         children = server.workers()
         server.process.terminate()

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.contract.client_faces import FACES, Face
-from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest, spooled_files, wait_until
+from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest, spooled_files
 from tests.faults.matrix_calls import recording
 from tests.faulty_network import Way, faulty_network_thread
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
+from tests.waiting import wait_until
 from tts_client import DeadlineExceeded, RetryPolicy, TruncatedStream, Unavailable
 
 _ENVIRONMENT = {

@@ -1,7 +1,7 @@
 """Callers who read slowly, or not at all."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.faulty_network import FaultyNetwork, Way, faulty_network_thread
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 
 _READERS = 20
 _STALL_LIMIT_S = 1.5
@@ -48,15 +49,6 @@ def _relay(address: str, bytes_per_s: float) -> AbstractContextManager[FaultyNet
     """A slow network that runs in a thread of its own."""
     way = Way(bytes_per_s=bytes_per_s)
     return faulty_network_thread(address, to_client=way, is_thin=True)
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
 
 
 def _is_at_rest(server: ServerProcess) -> bool:
@@ -104,7 +96,7 @@ def test_slow_readers_take_little_memory_and_nothing_from_others(
         for _ in range(5):
             assert speak(stub, text="Nobody else notices.").data == expected
         # It comes to rest long before all of it is spoken: nobody has read that far.
-        assert _wait_until(lambda: _is_at_rest(server), 30)
+        assert wait_until(lambda: _is_at_rest(server), 30)
         assert _resident_bytes(server) - before < _READERS * _BYTES_EACH
         assert speak(stub, text="Nobody else notices.").data == expected
         for call in calls:
@@ -116,7 +108,7 @@ def test_who_does_not_read_is_cut_off(server: ServerProcess) -> None:
     with ExitStack() as channels:
         call = _begin(channels, server.address, 0)
         assert next(call).WhichOneof("event") == "header"
-        assert _wait_until(lambda: _cut_off(server) == 1, 10)
+        assert wait_until(lambda: _cut_off(server) == 1, 10)
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -140,9 +132,9 @@ def test_when_a_network_stands_still_all_work_for_it_ends(server: ServerProcess)
         network.stall()
         with server.stub() as stub:
             assert cache_status(stub) == tts_pb2.CACHE_STATUS_JOINED
-            assert _wait_until(lambda: _cut_off(server) == _READERS, 20)
+            assert wait_until(lambda: _cut_off(server) == _READERS, 20)
             assert cache_status(stub) == tts_pb2.CACHE_STATUS_MISS
-        assert _wait_until(lambda: _is_at_rest(server), 5)
+        assert wait_until(lambda: _is_at_rest(server), 5)
     # The grace for calls is ten seconds; there are none.
     server.process.terminate()
     assert server.process.wait(5) == 0

@@ -1,7 +1,6 @@
 """What callers, other engines and the health service see of a worker that fails."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -74,15 +74,6 @@ def _worker(server: ServerProcess, engine: str) -> psutil.Process:
     return worker
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
-
-
 def _health(server: ServerProcess) -> dict[str, int]:
     with grpc.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -111,7 +102,7 @@ def test_no_sound_is_no_answer_and_is_not_kept(
         with pytest.raises(grpc.RpcError) as caught:
             speak(stub, text=text, voice="tone-low", format=_PCM, cache=tts_pb2.CACHE_MODE_ONLY)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert _wait_until(lambda: not worker.is_running())
+    assert wait_until(lambda: not worker.is_running(), 30)
     assert _tone(stub, "As ever") == before
 
 
@@ -153,7 +144,7 @@ def test_an_engine_that_fails_again_and_again_is_not_waited_for(
     temporary = _temporary(server.data_dir.parent)
     temporary.rename(temporary.with_name("gone"))
     _worker(server, "piper").kill()
-    assert _wait_until(lambda: _states(stub)["piper"] == "BROKEN")
+    assert wait_until(lambda: _states(stub)["piper"] == "BROKEN", 30)
     assert _health(server) == {
         "": _SERVING,
         _TTS: _SERVING,
@@ -167,11 +158,11 @@ def test_an_engine_that_fails_again_and_again_is_not_waited_for(
     assert _tone(stub, "As ever") == before
 
     _worker(server, "tone").kill()
-    assert _wait_until(lambda: _states(stub)["tone"] == "BROKEN")
+    assert wait_until(lambda: _states(stub)["tone"] == "BROKEN", 30)
     assert set(_health(server).values()) == {_NOT_SERVING}
 
     temporary.mkdir()
-    assert _wait_until(lambda: _states(stub) == {"tone": "READY", "piper": "READY"})
+    assert wait_until(lambda: _states(stub) == {"tone": "READY", "piper": "READY"}, 30)
     assert set(_health(server).values()) == {_SERVING}
     assert _tone(stub, "As ever") == before
     speak(stub, text="I am back.", voice=_PIPER_VOICE)

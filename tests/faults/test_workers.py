@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 
 _LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
 
@@ -25,15 +26,6 @@ def slow_server(tmp_path: Path) -> Iterator[ServerProcess]:
     environment = {"TTS_TONE__REAL_TIME_FACTOR": "1"}
     with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
         yield server
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def test_a_cancelled_call_stops_the_models_run(speech_server: ServerProcess) -> None:
@@ -53,7 +45,7 @@ def test_a_cancelled_call_stops_the_models_run(speech_server: ServerProcess) -> 
 
         before = busy_s()
         call = stub.Synthesize(tts_pb2.SynthesizeRequest(text=sentence * 20))
-        assert _wait_until(lambda: busy_s() > before + 0.1, 5)
+        assert wait_until(lambda: busy_s() > before + 0.1, 5)
         call.cancel()
         time.sleep(0.2)
         stopped = busy_s()
@@ -154,7 +146,7 @@ def test_the_log_names_requests_and_not_texts(slow_server: ServerProcess) -> Non
     with slow_server.stub() as stub:
         request = tts_pb2.SynthesizeRequest(text=secret)
         list(stub.Synthesize(request, metadata=[("x-request-id", "find-me")]))
-    assert _wait_until(lambda: '"request_id": "find-me"' in slow_server.log, 2)
+    assert wait_until(lambda: '"request_id": "find-me"' in slow_server.log, 2)
     assert "Mellon" not in slow_server.log
 
 
@@ -178,7 +170,7 @@ def test_a_worker_that_cant_be_started_again_does_not_end_the_front(tmp_path: Pa
         (worker,) = server.workers()
         temporary.rename(tmp_path / "gone")
         worker.kill()
-        assert _wait_until(lambda: "could not be started" in server.log, 5)
+        assert wait_until(lambda: "could not be started" in server.log, 5)
         temporary.mkdir()
         with server.stub() as stub:
             speak(stub, text="Back again")
@@ -193,7 +185,7 @@ def test_an_engine_that_never_starts_leaves_the_others_be(tmp_path: Path) -> Non
     flags = ("--engine", "tone", "--engine", "piper")
     with running_server(tmp_path, *flags, environment=environment, wait=False) as server:
         with server.stub() as stub:
-            assert _wait_until(lambda: _speaks(stub), 10)
+            assert wait_until(lambda: _speaks(stub), 10)
             began = time.monotonic()
             speak(stub, text="I can speak", voice="tone-high")
             assert time.monotonic() - began < 0.9
@@ -224,7 +216,7 @@ def test_a_voice_folder_that_breaks_later_ends_nothing(tmp_path: Path) -> None:
         for worker in server.workers():
             if "--engine=piper" in worker.cmdline():
                 worker.kill()
-        assert _wait_until(lambda: "can't use half.onnx.json" in server.log, 10)
+        assert wait_until(lambda: "can't use half.onnx.json" in server.log, 10)
         with server.stub() as stub:
             speak(stub, text="Nobody else notices", voice="tone-low")
         (voices / "half.onnx").unlink()

@@ -22,12 +22,13 @@ import pytest
 from grpc_status import rpc_status
 
 from protos.tts.v1 import tts_pb2
-from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest, wait_until
+from tests.faults.at_rest import QUIET_METRICS, Holdings, at_rest
 from tests.fuzz.wire_frames import ATTACKS, message, request
 from tests.fuzz.wire_messages import REQUESTS, mutant, upload
 from tests.fuzz.wire_peer import Peer
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 
 _CASES = int(os.environ.get("FUZZ_CASES", "3000"))
 _SEED = int(os.environ.get("FUZZ_SEED", "1"))
