@@ -183,7 +183,7 @@ def test_texts_are_logged_if_somebody_wants_that(tmp_path: Path) -> None:
     with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
         with server.stub() as stub:
             speak(stub, text="Mellon friend")
-        assert wait_until(lambda: '"event": "call"' in server.log)
+        assert wait_until(lambda: '"event": "call"' in server.log, 10)
     lines = _objects(server.log)
     assert any(line["level"] == "warning" and "log_text" in line["event"] for line in lines)
     (text,) = (line for line in lines if line["event"] == "text")
