@@ -42,6 +42,10 @@ class ServerProcess:
         """What it has written to standard error so far."""
         return self._log.read_text()
 
+    def times_logged(self, reason: str) -> int:
+        """How many calls it has logged as ended for a reason, each just after its caller knew."""
+        return self.log.count(f'"reason": "{reason}"')
+
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""
         return psutil.Process(self.process.pid).children()

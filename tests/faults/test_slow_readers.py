@@ -75,10 +75,6 @@ def _begin(stack: ExitStack, address: str, number: int) -> Any:
     return tts_pb2_grpc.TextToSpeechStub(channel).Synthesize(request)
 
 
-def _cut_off(server: ServerProcess) -> int:
-    return server.log.count('"reason": "READ_TOO_SLOWLY"')
-
-
 def test_slow_readers_take_little_memory_and_nothing_from_others(
     patient_server: ServerProcess,
 ) -> None:
@@ -108,7 +104,7 @@ def test_who_does_not_read_is_cut_off(server: ServerProcess) -> None:
     with ExitStack() as channels:
         call = _begin(channels, server.address, 0)
         assert next(call).WhichOneof("event") == "header"
-        assert wait_until(lambda: _cut_off(server) == 1, 10)
+        assert wait_until(lambda: server.times_logged("READ_TOO_SLOWLY") == 1, 10)
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -132,7 +128,7 @@ def test_when_a_network_stands_still_all_work_for_it_ends(server: ServerProcess)
         network.stall()
         with server.stub() as stub:
             assert cache_status(stub) == tts_pb2.CACHE_STATUS_JOINED
-            assert wait_until(lambda: _cut_off(server) == _READERS, 20)
+            assert wait_until(lambda: server.times_logged("READ_TOO_SLOWLY") == _READERS, 20)
             assert cache_status(stub) == tts_pb2.CACHE_STATUS_MISS
         assert wait_until(lambda: _is_at_rest(server), 5)
     # The grace for calls is ten seconds; there are none.
@@ -149,4 +145,4 @@ def test_who_reads_slowly_but_steadily_is_heard_out(server: ServerProcess) -> No
         text = "Some tones, at half of their pace"
         expected = speak(stub, text=text).data
         assert speak(tts_pb2_grpc.TextToSpeechStub(channel), text=text).data == expected
-    assert not _cut_off(server)
+    assert not server.times_logged("READ_TOO_SLOWLY")

@@ -131,7 +131,7 @@ def test_a_text_that_ends_workers_is_refused_and_no_other_is(
     # The next may find the second worker dead and not replaced yet, which isn't the text's doing.
     assert refusals[0][1] in {"WORKERS_LOST", "TEXT_ENDS_WORKERS"}
     assert set(refusals[1:]) == {(grpc.StatusCode.FAILED_PRECONDITION, "TEXT_ENDS_WORKERS")}
-    assert server.log.count("worker starts again") - losses == 3
+    assert wait_until(lambda: server.log.count("worker starts again") - losses == 3, 10)
     assert _tone(stub, "As ever") == before
     assert _states(stub) == {"tone": "READY", "piper": "READY"}
 
