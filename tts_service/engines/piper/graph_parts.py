@@ -171,10 +171,15 @@ class _Graph:
 
     def _sources(self, name: str) -> set[str]:
         """The graph's inputs that a tensor depends on."""
-        nodes = self._needed([name], stop_at=set())
-        return {name, *(used for node in nodes for used in node.input)} & self._inputs
+        return self._needed_names([name]) & self._inputs
 
     def _needed(self, wanted: Iterable[str], *, stop_at: Set[str]) -> list[NodeProto]:
+        """The nodes that make tensors, in the graph's order."""
+        names = self._needed_names(wanted, stop_at=stop_at)
+        return [node for node in self._graph.node if names.intersection(node.output)]
+
+    def _needed_names(self, wanted: Iterable[str], *, stop_at: Set[str] = frozenset()) -> set[str]:
+        """Tensors and all that they depend on, up to those to stop at."""
         seen: set[str] = set()
         waiting = list(wanted)
         while waiting:
@@ -184,7 +189,7 @@ class _Graph:
             seen.add(name)
             if (node := self._maker.get(name)) is not None:
                 waiting.extend(node.input)
-        return [node for node in self._graph.node if seen.intersection(node.output)]
+        return seen
 
     def _value(self, name: str) -> ValueInfoProto:
         for value in (*self._graph.input, *self._graph.output):
