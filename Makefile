@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:50051
 # Most tests wait for servers half of their time. In the order of their names, files with many short
 # tests come last: ordered by their number, those with a few long ones would, one process after all.
+# OpenMP's threads don't spin as they wait: beside another process models took two to three times as
+# long with it.
 TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
@@ -28,7 +30,7 @@ xtts: $(VENV)/.xtts ## Install what the engine XTTS v2 needs beside the default 
 .PHONY: test
 test: $(VENV)/.dev ## Install everything and run the tests
 	@scripts/test-tools
-	@python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_WAIT_POLICY=passive python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-wide
 test-wide: $(VENV)/.dev ## The tests of XTTS with all their seeds, sizes and schedules (some 30 minutes)

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from contextlib import ExitStack
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -75,25 +76,45 @@ def parts(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def windowed(seeded: Path, parts: Path) -> WindowedSpeech:
+    """That voice from its parts, for those who want no noise: it goes on in a session."""
+    speech = open_speech(VoiceFile.read(seeded), parts, threads=2)
+    assert isinstance(speech, WindowedSpeech)
+    return speech
+
+
+@cache
+def _whole(model: Path, text: str, noise: bool) -> NDArray[np.float32]:
+    return _heard(WholeSpeech(Graph(model.read_bytes(), 2)), _phonemes(text, noise=noise))
+
+
 @pytest.mark.parametrize("is_crowded", [False, True])
 @pytest.mark.parametrize("noise", [False, True])
 @pytest.mark.parametrize("text", ["Yes.", "Nine to five.", TEXT, TEXT * 3])
 def test_windows_joined_are_the_whole(
-    seeded: Path, parts: Path, text: str, noise: bool, is_crowded: bool
+    seeded: Path,
+    parts: Path,
+    windowed: WindowedSpeech,
+    text: str,
+    noise: bool,
+    is_crowded: bool,
 ) -> None:
-    phonemes = _phonemes(text, noise=noise)
-    whole = _heard(WholeSpeech(Graph(seeded.read_bytes(), 2)), phonemes)
-    windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
-    assert isinstance(windowed, WindowedSpeech)
-    joined = _heard(windowed, phonemes, is_crowded=is_crowded)
+    whole = _whole(seeded, text, noise)
+    speech = open_speech(VoiceFile.read(seeded), parts, threads=2) if noise else windowed
+    joined = _heard(speech, _phonemes(text, noise=noise), is_crowded=is_crowded)
     assert joined.shape == whole.shape
     assert np.abs(joined - whole).max() < 1e-4
 
 
-def test_the_length_is_known_before_the_end(seeded: Path, parts: Path) -> None:
-    windowed = open_speech(VoiceFile.read(seeded), parts, threads=2)
+def test_the_length_is_known_before_the_end(windowed: WindowedSpeech) -> None:
     spoken = windowed.speak(_phonemes(TEXT, speed=1.5), _OPTIONS, lambda: False)
     assert spoken.sample_count == sum(len(run) for run in spoken.runs)
+
+
+@pytest.fixture(scope="module")
+def loaded(parts: Path) -> LoadedVoices:
+    return LoadedVoices(limit=1, parts_dir=parts, threads=1)
 
 
 _NEWCOMER, _LATE, _PATIENT = 0, 1, 10_000
@@ -112,10 +133,9 @@ _NEWCOMER, _LATE, _PATIENT = 0, 1, 10_000
     ],
 )
 def test_a_newcomer_does_not_count_those_who_give_way(
-    parts: Path, seeded: Path, lead_ms: int, others_can_wait: list[bool], frames: int
+    loaded: LoadedVoices, seeded: Path, lead_ms: int, others_can_wait: list[bool], frames: int
 ) -> None:
     """A crowded render has a longer first window, to bridge what others take before the next."""
-    loaded = LoadedVoices(limit=1, parts_dir=parts, threads=1)
     crowd = Crowd(cores=1, threads=1)
     job = RenderJob(TEXT, "seeded", "en", listener=Listener(lead_ms))
     with ExitStack() as others:
@@ -155,11 +175,11 @@ def test_parts_are_kept_by_content_and_used_again(seeded: Path, parts: Path) -> 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "missing", "about"])
 def test_parts_that_are_damaged_are_made_anew(
-    seeded: Path, parts: Path, tmp_path: Path, harm: str
+    seeded: Path, parts: Path, windowed: WindowedSpeech, tmp_path: Path, harm: str
 ) -> None:
     file = VoiceFile.read(seeded)
     phonemes = _phonemes("Made anew.")
-    expected = _heard(open_speech(file, parts, threads=2), phonemes)
+    expected = _heard(windowed, phonemes)
     shutil.copytree(parts, tmp_path, dirs_exist_ok=True)
     (folder,) = tmp_path.iterdir()
     decoder = folder / "4.onnx"

@@ -16,7 +16,7 @@ from tts_service.engines.xtts.gpt import Gpt
 from tts_service.engines.xtts.sampling import SampleRules
 
 STEPS = 220
-OFFICIAL_STEPS = wide(STEPS, else_=100)
+OFFICIAL_STEPS = wide(STEPS, else_=48)
 TOLERANCE = 1e-4
 
 TEXTS = (
