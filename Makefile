@@ -6,8 +6,7 @@ BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:50051
 # Most tests wait for servers half of their time. In the order of their names, files with many short
 # tests come last: ordered by their number, those with a few long ones would, one process after all.
-# OpenMP's threads don't spin as they wait: beside another process models took two to three times as
-# long with it.
+# OpenMP's threads wait without spinning: spinning, models took twice as long beside another process.
 TEST_PROCESSES ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
