@@ -5,7 +5,7 @@ import ctypes
 import gc
 import platform
 
-__all__ = ["keep_freed_memory", "return_freed_memory", "trim_freed_memory"]
+__all__ = ["keep_freed_memory", "limit_arenas", "return_freed_memory", "trim_freed_memory"]
 
 # <malloc.h>
 _M_TRIM_THRESHOLD = -1
@@ -26,11 +26,20 @@ def return_freed_memory() -> None:
     arenas, and that size as it is at first. Call it before there are threads. Does nothing without
     glibc.
     """
+    limit_arenas(_ARENAS)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_ARENA_MAX, _ARENAS)
         libc.mallopt(_M_MMAP_THRESHOLD, _ALWAYS_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _ALWAYS_BYTES)
+
+
+def limit_arenas(count: int) -> None:
+    """Lets threads share so many arenas, where each would keep what it has freed for itself.
+
+    Does nothing without glibc, and to the arenas that there are by then.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, count)
 
 
 async def trim_freed_memory(*, every_s: float = 10.0) -> None:

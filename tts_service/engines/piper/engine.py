@@ -12,6 +12,7 @@ import structlog
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
+from ...ops.allocator import limit_arenas
 from ...text import soften_inner_stops
 from ..base import (
     Ability,
@@ -73,6 +74,8 @@ class PiperEngine:
             "".join(sorted(file.fingerprint for file in files)).encode()
         ).hexdigest()
         cores = _cpu_count()
+        # Three renders at once held 500 MB on two cores, and 410 with an arena a core.
+        limit_arenas(cores)
         self._concurrent_renders = (
             _number("concurrent_renders", concurrent_renders, least=0) or cores
         )

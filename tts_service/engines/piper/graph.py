@@ -46,9 +46,10 @@ def _open(
     options.intra_op_num_threads = threads
     # Idle threads that spin take the cores from the front and from other renders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Else a plan is kept for each shape that was ever seen, and texts have all lengths: it took
-    # 60 MB in four minutes, with no end in sight, and spoke no quicker.
+    # Texts have all lengths. With either a session keeps what the rarest of them once took, and
+    # grows by some MB for hours; it is no quicker with them.
     options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = False
     for name, value in weights.items():
         options.add_initializer(name, value)
     return onnxruntime.InferenceSession(
