@@ -74,8 +74,8 @@ _LEFT_BY_NOBODY = (
     "spooled",
     "staged",
 )
-# In each life of a worker. Piper's arenas grow until it has spoken the longest of the sentences on
-# all its threads.
+# In each life of a worker. Piper's memory grows until it has spoken long sentences on all its
+# threads.
 _LIFE_WARM_UP_S = 180.0
 
 
