@@ -13,7 +13,7 @@ from protos.tts.v1 import tts_pb2
 from tests.audio_files import AudioFileKind, audio_file
 from tests.collector import Collector, SeenSpan, running_collector
 from tests.human_speech import SAMPLE_RATE_HZ, SENTENCES, speech
-from tests.identity import log_line
+from tests.identity import log_line, log_lines
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
 
@@ -109,7 +109,8 @@ def test_a_trace_goes_from_the_caller_to_the_worker(
         assert span.attributes["rpc.grpc.status_code"] == 0
     assert not any(span.is_error for span in spans)
 
-    line = log_line(server, "follow-me")
+    log_line(server, "follow-me")  # waits for it
+    (line,) = (line for line in log_lines(server) if "follow-me" in line.values())
     assert (line["trace_id"], line["span_id"]) == (caller.trace_id, front.span_id)
 
 
