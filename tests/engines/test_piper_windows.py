@@ -34,6 +34,7 @@ from tts_service.engines.piper.speech import (
 )
 from tts_service.engines.piper.voices import VoiceFile
 from tts_service.engines.piper.windows import Geometry, Strip
+from tts_service.ops.allocator import Trim
 
 TEXT = (
     "The parcel that you ordered on Monday has been handed to the courier, and it will reach "
@@ -141,7 +142,9 @@ def test_a_newcomer_does_not_count_those_who_give_way(
     with ExitStack() as others:
         for can_wait in others_can_wait:
             others.enter_context(crowd.at_work(can_wait=can_wait))
-        chunk = next(PiperRender(loaded, crowd, VoiceFile.read(seeded), None, job))
+        chunk = next(
+            PiperRender(loaded, crowd, Trim(every_s=60), VoiceFile.read(seeded), None, job)
+        )
     assert len(chunk.samples) == frames * 256
 
 

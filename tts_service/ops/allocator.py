@@ -4,8 +4,15 @@ import asyncio
 import ctypes
 import gc
 import platform
+import time
 
-__all__ = ["keep_freed_memory", "limit_arenas", "return_freed_memory", "trim_freed_memory"]
+__all__ = [
+    "Trim",
+    "keep_freed_memory",
+    "limit_arenas",
+    "return_freed_memory",
+    "trim_freed_memory",
+]
 
 # <malloc.h>
 _M_TRIM_THRESHOLD = -1
@@ -55,6 +62,26 @@ async def trim_freed_memory(*, every_s: float = 10.0) -> None:
         while True:
             await asyncio.sleep(every_s)
             await asyncio.to_thread(libc.malloc_trim, 0)
+
+
+class Trim:
+    """The same after work, now and then, for who has no event loop. Any number of threads.
+
+    Args:
+        every_s: that lie at least between one and the next.
+    """
+
+    def __init__(self, *, every_s: float) -> None:
+        self._libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+        self._every_s = every_s
+        self._due_s = time.monotonic() + every_s
+
+    def after_work(self) -> None:
+        """Trims if it is time to. Takes some milliseconds then; does nothing without glibc."""
+        # Two threads that come at the same moment may both trim, which costs a few milliseconds.
+        if self._libc is not None and time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + self._every_s
+            self._libc.malloc_trim(0)
 
 
 def keep_freed_memory() -> None:
