@@ -5,6 +5,7 @@ import ctypes
 import gc
 import platform
 import time
+from functools import cache
 
 __all__ = [
     "Trim",
@@ -34,8 +35,7 @@ def return_freed_memory() -> None:
     glibc.
     """
     limit_arenas(_ARENAS)
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
+    if libc := _glibc():
         libc.mallopt(_M_MMAP_THRESHOLD, _ALWAYS_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _ALWAYS_BYTES)
 
@@ -45,8 +45,8 @@ def limit_arenas(count: int) -> None:
 
     Does nothing without glibc, and to the arenas that there are by then.
     """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, count)
+    if libc := _glibc():
+        libc.mallopt(_M_ARENA_MAX, count)
 
 
 async def trim_freed_memory(*, every_s: float = 10.0) -> None:
@@ -57,8 +57,7 @@ async def trim_freed_memory(*, every_s: float = 10.0) -> None:
     takes a millisecond, and some twenty after a flood: hence in a thread. Ends at once without
     glibc.
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
+    if libc := _glibc():
         while True:
             await asyncio.sleep(every_s)
             await asyncio.to_thread(libc.malloc_trim, 0)
@@ -72,14 +71,14 @@ class Trim:
     """
 
     def __init__(self, *, every_s: float) -> None:
-        self._libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+        self._libc = _glibc()
         self._every_s = every_s
         self._due_s = time.monotonic() + every_s
 
     def after_work(self) -> None:
         """Trims if it is time to. Takes some milliseconds then; does nothing without glibc."""
         # Two threads that come at the same moment may both trim, which costs a few milliseconds.
-        if self._libc is not None and time.monotonic() >= self._due_s:
+        if self._libc and time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + self._every_s
             self._libc.malloc_trim(0)
 
@@ -92,9 +91,14 @@ def keep_freed_memory() -> None:
     was freed before the call goes back to the kernel; what is kept from then on is bounded by the
     largest window. Does nothing without glibc.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if libc := _glibc():
         gc.collect()
-        libc = ctypes.CDLL(None)
         libc.malloc_trim(0)
         libc.mallopt(_M_MMAP_THRESHOLD, _NEVER_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER_BYTES)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library if it is glibc, whose allocator can be told."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
