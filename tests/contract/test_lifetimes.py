@@ -166,10 +166,18 @@ def test_connections_above_the_limit_are_closed(limited: ServerProcess) -> None:
 
 def test_who_connects_and_says_nothing_is_sent_away(limited: ServerProcess) -> None:
     host, _, port = limited.address.rpartition(":")
-    with socket.create_connection((host, int(port))) as stranger:
-        stranger.settimeout(0.1)
-        assert not _is_closed(stranger)
-        assert wait_until(lambda: _is_closed(stranger), 10)
+    with ExitStack() as opened:
+        strangers: list[socket.socket] = []
+
+        def is_let_in() -> bool:
+            """Not at once, for as long as the server counts those who have just left."""
+            stranger = opened.enter_context(socket.create_connection((host, int(port))))
+            stranger.settimeout(0.1)
+            strangers.append(stranger)
+            return not _is_closed(stranger)
+
+        assert wait_until(is_let_in)
+        assert wait_until(lambda: _is_closed(strangers[-1]), 10)
 
 
 def _is_closed(connection: socket.socket) -> bool:
