@@ -10,7 +10,6 @@ from functools import cache
 __all__ = [
     "Trim",
     "keep_freed_memory",
-    "limit_arenas",
     "return_freed_memory",
     "trim_freed_memory",
 ]
@@ -20,33 +19,27 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-_ALWAYS_BYTES = 128 << 10
 _NEVER_BYTES = 1 << 30
-_ARENAS = 2
 
 
-def return_freed_memory() -> None:
-    """Lets the kernel have back what a process with many threads has freed.
+def return_freed_memory(*, arenas: int, from_bytes: int) -> None:
+    """Lets the kernel have back more of what a process with many threads has freed.
 
-    By default each thread that finds the others busy gets an arena of its own, up to eight a core,
-    and the size from which blocks are mapped by themselves grows with those that are freed: pieces
-    of audio, of all sizes, from some forty threads, came to hold five times what was in use. Two
-    arenas, and that size as it is at first. Call it before there are threads. Does nothing without
-    glibc.
-    """
-    limit_arenas(_ARENAS)
-    if libc := _glibc():
-        libc.mallopt(_M_MMAP_THRESHOLD, _ALWAYS_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _ALWAYS_BYTES)
+    As it comes, each thread that finds the others busy gets an arena of its own, up to eight a
+    core, and the size from which blocks are mapped by themselves, and an arena's free end goes
+    back, grows with the blocks that are freed: to 32 and 64 MB. Call it before there are threads.
+    Does nothing without glibc.
 
-
-def limit_arenas(count: int) -> None:
-    """Lets threads share so many arenas, where each would keep what it has freed for itself.
-
-    Does nothing without glibc, and to the arenas that there are by then.
+    Args:
+        arenas: that threads share.
+        from_bytes: blocks as large as this, and ends, go back when they are freed. The kernel
+            clears each page anew when it comes again, so it should be above what is allocated all
+            the time.
     """
     if libc := _glibc():
-        libc.mallopt(_M_ARENA_MAX, count)
+        libc.mallopt(_M_ARENA_MAX, arenas)
+        libc.mallopt(_M_MMAP_THRESHOLD, from_bytes)
+        libc.mallopt(_M_TRIM_THRESHOLD, from_bytes)
 
 
 async def trim_freed_memory(*, every_s: float = 10.0) -> None:
