@@ -47,6 +47,8 @@ ENGLISH = [
     "MR. BROWN MET DR. GREEN TODAY.| THEY SPOKE.",
     "**This is bold.**| This is not.| Fine.",
     "5 * 3 is fifteen.| Two*three is six.",
+    "2*3*4 is 24.| Set a*b + c*d to zero.| Then stop.",
+    "Write **this** and a*b*c.| Then x*y*z.| Stop.",
     "Yes!| — Never.| - Perhaps later.",
     "What?!| Never!!!| All right then.",
 ]  # fmt: skip
@@ -298,7 +300,7 @@ def test_a_limit_below_one_is_refused(limit: int) -> None:
 
 ODD_PARTS = [
     *" .!?…,;:\"'()*-—\n\r\t1aA。！“”«»¿\u0301\u200d\u00a0\u2028\x1c😀你",
-    "Mr.", "e.g.", "1.", "...", "\n\n", "1,000", "http://a.b", " A", ". B",
+    "Mr.", "e.g.", "1.", "...", "\n\n", "1,000", "http://a.b", " A", ". B", "a*b",
 ]  # fmt: skip
 
 
@@ -311,6 +313,7 @@ ODD_PARTS = [
 )
 @example("\U0001f468\u200d" * 40 + "a", 3, 0, "en")
 @example("a" + "\u0301" * 40, 5, 25, "en")
+@example("Liebe Kolleg*innen und Leser*innen, willkommen. Los geht's.", 60, 0, "de")
 def test_any_text_is_covered_in_order(text: str, limit: int, opening: int, language: str) -> None:
     segments = plan_segments(
         text, max_characters=limit, opening_characters=opening, language=language

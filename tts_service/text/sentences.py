@@ -132,7 +132,8 @@ def _is_inner_stop(text: str, start: int, stop: int, following: str, language: s
 
 
 def _propose_ends(text: str) -> Iterator[int]:
-    shown = _OPENERS.sub(lambda match: " " * len(match[0]), text)
+    # It takes asterisks out of what it returns, which then wouldn't be found in the text.
+    shown = _OPENERS.sub(lambda match: " " * len(match[0]), text).replace("*", "-")
     start = 0
     while start < len(shown):
         end = start
