@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import regex
 import structlog
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
@@ -42,6 +43,8 @@ _OPENING_CHARACTERS = 80
 # In nineteen minutes of texts of all lengths, four at once, what lay free between pieces in use
 # grew by 60 MB. Trimming takes some 4 ms, and the first chunk after it 10 more.
 _TRIM_EVERY_S = 30.0
+
+_RAW_PHONEMES = regex.compile(r"\[(?=\[)")
 
 _WARM_UP = "Ready to speak, and glad to be of service."
 # More threads than this hardly speed up one window.
@@ -196,7 +199,7 @@ class PiperRender:
         # eSpeak ends a sentence at every stop before a capital, in "Dr. Smith" too.
         text = soften_inner_stops(self._job.text, self._job.language)
         # "[[" would begin raw phonemes, which is Piper's own notation and not plain text.
-        text = text.replace("[[", "[ [")
+        text = _RAW_PHONEMES.sub("[ ", text)
         sentences = [s for s in voice.phonemizer.phonemize(text) if s]
         try:
             for sentence in sentences:

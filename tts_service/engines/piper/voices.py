@@ -25,7 +25,7 @@ __all__ = ["VoiceFile", "find_voice_files"]
 
 
 # Count this up when this package changes what is rendered for a text.
-_REVISION = 2
+_REVISION = 3
 
 
 @dataclass(frozen=True, slots=True)
