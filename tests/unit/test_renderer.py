@@ -192,7 +192,11 @@ async def test_an_uploaded_voice_speaks_by_its_embedding() -> None:
 
 async def test_a_mix_is_made_of_voices_and_embeddings_of_finite_weight() -> None:
     connection = _Connection(1)
-    mix = (VoiceShare("anna", 1.5e308), VoiceShare("v", 0.75e308))
-    await _samples(_Fleet(connection), voice_mix=mix)
-    (job,) = connection.jobs
-    assert job.speakers == (Speaker("", b"anna glad", 1.0), Speaker("own", b"", 0.5))
+    large = (VoiceShare("anna", 1.5e308), VoiceShare("v", 0.75e308))
+    apart = (VoiceShare("anna", 1e300), VoiceShare("v", 1e-300))
+    for mix in (large, apart):
+        await _samples(_Fleet(connection), voice_mix=mix)
+    anna = Speaker("", b"anna glad", 1.0)
+    assert connection.jobs[0].speakers == (anna, Speaker("own", b"", 0.5))
+    assert connection.jobs[1].speakers[0] == anna
+    assert 0 < connection.jobs[1].speakers[1].weight < 1e-300

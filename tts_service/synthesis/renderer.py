@@ -6,6 +6,7 @@ further ahead than a bound.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
@@ -166,14 +167,15 @@ class _Rendering:
         self._untaken_s -= len(pcm.samples) / pcm.sample_rate_hz
 
     async def _find_speakers(self, parts: tuple[VoicePart, ...]) -> tuple[Speaker, ...]:
-        # The heaviest weighs 1, so that weights of any size have a finite sum.
+        # The heaviest weighs 1, so that weights of any size have a finite sum, and none is lost.
         heaviest = max(part.weight for part in parts)
         speakers = []
         for part in parts:
             voice, embedding = part.voice, b""
             if voice.stored is not None:
                 embedding = await self._embeddings.get(voice, part.style)
-            speakers.append(Speaker(voice.engine_voice, embedding, part.weight / heaviest))
+            weight = max(part.weight / heaviest, sys.float_info.min)
+            speakers.append(Speaker(voice.engine_voice, embedding, weight))
         return tuple(speakers)
 
     async def _play(self, segment: Segment, speech: SegmentSpeech) -> None:
