@@ -68,6 +68,7 @@ def read(tiny: Pair, encoder: TextEncoder) -> Callable[[str, str], str]:
         ("  Hello!\n", "Hello!"),
         ("Room 5", "Room 5."),
         ("100%", "100%."),
+        ("[Sic]", "Sic."),
     ],
 )
 def test_a_sentence_begins_with_a_word_and_ends_with_a_mark(text: str, tidied: str) -> None:
@@ -147,6 +148,14 @@ def test_a_tidy_text_is_encoded_as_upstream_encodes_it(
     assert encoded.tokens == tokenizer.encode(text.strip().lower(), tag)
     unknown = tokenizer.tokenizer.token_to_id("[UNK]")
     assert encoded.tokens.count(unknown) == 0
+
+
+@pytest.mark.parametrize("mark", LANGUAGES)
+def test_a_word_in_brackets_is_no_mark(mark: str, tiny: Pair, encoder: TextEncoder) -> None:
+    token = tiny.checkpoint.tokenizer.tokenizer.token_to_id(f"[{mark.lower()}]")
+    assert token is not None
+    tokens = encoder.encode(f"He said [{mark}] was fine, [[{mark}]] too.", "en").tokens
+    assert token not in tokens[1:]
 
 
 def test_characters_are_counted_behind_the_numbers(encoder: TextEncoder) -> None:

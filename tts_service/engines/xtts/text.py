@@ -66,6 +66,7 @@ _ORDINAL = regex.compile(r"(?<=\d)\.(?=\s|$)")
 # What num2words raises for numbers that it has no words for.
 _UNREADABLE = (NotImplementedError, ArithmeticError, ValueError, LookupError)
 
+_ROUND = str.maketrans("[]", "()")
 _ENDS_A_SENTENCE = regex.compile(r"[.!?…。！？।؟]$")
 
 
@@ -154,7 +155,9 @@ class TextEncoder:
 def tidy(text: str) -> str:
     """Returns a text that begins with a word and ends a sentence.
 
-    Behind a closing quote, a dash or no mark at all the model is known to speak on.
+    Behind a closing quote, a dash or no mark at all the model is known to speak on. Brackets become
+    round: "[it]" is what tells the model that Italian follows.
     """
+    text = text.translate(_ROUND)
     tidied = _CLOSING.sub("", _OPENING.sub("", text)) or text.strip()
     return tidied if _ENDS_A_SENTENCE.search(tidied) else f"{tidied}."
