@@ -78,7 +78,8 @@ class EngineVoice:
         display_name: name for people.
         languages: BCP-47 tags, the default first; at least one.
         sample_rate_hz: rate of the PCM that is rendered with it.
-        model_fingerprint: SHA-256 (hexadecimal) of the model's content.
+        model_fingerprint: SHA-256 (hexadecimal) of the model's content, and of what else decides
+            how it sounds: who reads a text for it, and with what numbers it computes.
     """
 
     id: str

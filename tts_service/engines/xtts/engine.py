@@ -1,7 +1,9 @@
 """XTTS v2 behind the `Engine` seam: options, voices, and what a render needs before the loop."""
 
+import hashlib
 import secrets
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from ..base import (
     UnknownVoiceError,
     VoiceShare,
 )
-from .checkpoint import load_checkpoint
+from .checkpoint import Checkpoint, load_checkpoint
 from .conditioning import Conditioner, Conditioning, mix
 from .decoder import BATCH_SIZES, Decoder
 from .gpt import Gpt
@@ -34,6 +36,9 @@ from .utterance import Utterance
 from .vocoder import Vocoder
 
 __all__ = ["XttsEngine"]
+
+# Count this up when this package changes what is rendered for a text.
+_REVISION = 1
 
 
 class XttsEngine:
@@ -73,7 +78,6 @@ class XttsEngine:
         checkpoint = load_checkpoint(Path(checkpoint_dir))
         self._slots = int(slots)
         self._max_open = self._slots + int(waiting_limit)
-        self._fingerprint = checkpoint.fingerprint
         # By id: what the file calls a voice, and the voice.
         self._voices = {
             _voice_id(name): (name, voice) for name, voice in checkpoint.speakers.items()
@@ -88,7 +92,9 @@ class XttsEngine:
         self._conditioner = Conditioner(
             checkpoint.gpt, checkpoint.vocoder, checkpoint.mel_stats, config
         )
-        gpt = Gpt(checkpoint.gpt, choose_dtype(precision, where), where)
+        dtype = choose_dtype(precision, where)
+        self._fingerprint = _fingerprint(checkpoint, dtype)
+        gpt = Gpt(checkpoint.gpt, dtype, where)
         self._width = gpt.width
         self._max_codes = gpt.max_codes
         self._encoder = TextEncoder(checkpoint.tokenizer, gpt.max_text_tokens)
@@ -196,3 +202,10 @@ class XttsEngine:
 def _voice_id(name: str) -> str:
     """`Claribel Dervla` in the file is `claribel-dervla` to a caller."""
     return "-".join(name.lower().split())
+
+
+def _fingerprint(checkpoint: Checkpoint, dtype: torch.dtype) -> str:
+    """Over what decides how a text sounds: beside the weights their numbers, and who reads it."""
+    readers = [f"{package} {version(package)}" for package in ("coqui-tts", "num2words")]
+    parts = [checkpoint.fingerprint, str(dtype), *readers, str(_REVISION)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
