@@ -32,6 +32,7 @@ from voice_store import (
     VoiceStore,
     parse_style,
 )
+from voice_store.files import storage_full_as_error
 from voice_store.prepared import parse_prepared
 
 from ..config import UploadSettings
@@ -133,9 +134,12 @@ class VoiceUploads:
         await asyncio.shield(self._erase(voice.stored))
 
     async def _erase(self, stored: StoredVoice) -> None:
-        await asyncio.to_thread(self._store.delete, stored.id)
-        self._directory.refresh()
-        await self._forget_speech(stored.content_fingerprint)
+        try:
+            await asyncio.to_thread(self._store.delete, stored.id)
+        finally:
+            # It may be gone although that failed.
+            self._directory.refresh()
+            await self._forget_speech(stored.content_fingerprint)
 
     async def _upload(self, parts: AsyncIterator[UploadPart]) -> tuple[Voice, bool]:
         metadata = await anext(parts, None)
@@ -153,7 +157,8 @@ class VoiceUploads:
     async def _receive(self, parts: AsyncIterator[UploadPart]) -> tuple[PreparedRecording, ...]:
         """Spools the recordings and has them prepared."""
         limits = self._limits
-        self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with storage_full_as_error():
+            self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         sandbox_limits = SandboxLimits(
             wall_s=limits.prepare_timeout_s,
             cpu_s=math.ceil(limits.prepare_timeout_s),
@@ -196,7 +201,8 @@ class VoiceUploads:
                                 "recording.style", f"a voice has at most {_MAX_STYLES} styles"
                             )
                         )
-                    file = TemporaryFile(dir=self._spool_dir)  # noqa: SIM115 - closed with `files`
+                    with storage_full_as_error():
+                        file = TemporaryFile(dir=self._spool_dir)  # noqa: SIM115 - see `files`
                     spools.append(files.enter_context(file))
                 case bytes() if spools:
                     received_bytes += len(part)
@@ -224,7 +230,7 @@ class VoiceUploads:
             result = await sandbox.run(job, spools)
             return parse_prepared(result.report, result.blobs, styles)
         except SandboxRefusedError as error:
-            reason = RejectionReason(error.reason)
+            reason = RejectionReason.__members__.get(error.reason, RejectionReason.NOT_AUDIO)
             raise RecordingRejectedError(reason, error.message) from None
         except (SandboxDiedError, InvalidRecordError, ValueError) as error:
             structlog.get_logger().warning("preparation died", error=str(error))
@@ -263,12 +269,20 @@ class VoiceUploads:
                         draft.put_embedding(style, engine.engine, fingerprint, embedding)
                 return draft.commit()
 
+        async def store_and_show() -> tuple[StoredVoice, bool]:
+            try:
+                return await asyncio.to_thread(store)
+            finally:
+                self._directory.refresh()
+
         with _timed("keep_ms"):
-            stored, already = await asyncio.to_thread(store)
-        self._directory.refresh()
+            # As above: what is stored is in the catalog, whoever has left.
+            stored, already = await asyncio.shield(store_and_show())
         return self._voice(stored), already
 
     def _voice(self, stored: StoredVoice) -> Voice:
+        if stored.id not in self._directory.catalog:  # it has been stored only just now
+            self._directory.refresh()
         return self._directory.catalog.get(stored.id)
 
 
