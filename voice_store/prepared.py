@@ -14,6 +14,8 @@ _MOST_WARNINGS = 16
 _MOST_WARNING_CHARACTERS = 500
 # Room for another implementation's rounding of what is longest.
 _LONGEST_PARSED_MS = 30_500
+# What whoever passes a number on has room for.
+_MOST = 2**31 - 1
 
 
 def parse_prepared(
@@ -49,10 +51,10 @@ def _require_plausible(quality: StyleQuality, byte_count: int, style: str, count
         "recording_count": quality.recording_count == count,
         "samples": not odd and 0 < sample_count * 1000 <= _LONGEST_PARSED_MS * RECORDING_RATE_HZ,
         "kept_ms": quality.kept_ms == sample_count * 1000 // RECORDING_RATE_HZ,
-        "duration_ms": quality.duration_ms >= 0,
-        "speech_ms": quality.speech_ms >= 0,
+        "duration_ms": 0 <= quality.duration_ms <= _MOST,
+        "speech_ms": 0 <= quality.speech_ms <= _MOST,
         "clipped_share": 0.0 <= quality.clipped_share <= 1.0,
-        "bandwidth_hz": quality.bandwidth_hz >= 0,
+        "bandwidth_hz": 0 <= quality.bandwidth_hz <= _MOST,
         "warnings": len(quality.warnings) <= _MOST_WARNINGS
         and all(
             len(text) <= _MOST_WARNING_CHARACTERS and text.isprintable()
