@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from audio_codec import Encoding, resolve_format
-from tts_service.admission import Place
+from tts_service.admission import Caller, Gate, Place
+from tts_service.config import AdmissionSettings
 from tts_service.errors import EngineUnavailable, Overloaded
 from tts_service.fleet import Fleet, RenderStream, SegmentAudio, SegmentJob, Speaker
 from tts_service.ops.metrics import Metrics
@@ -102,7 +103,12 @@ _CATALOG = Catalog(
 
 
 async def _samples(
-    fleet: _Fleet, text: str = "One sentence.", *, takes_s: float = 0.0, **request: Any
+    fleet: _Fleet,
+    text: str = "One sentence.",
+    *,
+    takes_s: float = 0.0,
+    place: Place | None = None,
+    **request: Any,
 ) -> int:
     """All samples of a text, by a listener who takes so long for each run of them."""
     utterance = resolve_request(
@@ -120,7 +126,7 @@ async def _samples(
         cast(Fleet, fleet),
         cast(Embeddings, _Embeddings()),
         SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
-        Place(),
+        place or Place(),
         metrics.speech,
         request_id="r",
         engine_wait_s=1.0,
@@ -182,6 +188,55 @@ async def test_what_waits_to_be_taken_is_still_to_be_heard() -> None:
     # In the queue, for a listener who takes a run each 0.2 s: the last run and the pause.
     assert connection.jobs[1].lead_ms == 50 + SENTENCE_PAUSE_MS
     assert {job.ahead_ms for job in connection.jobs} == {1000}
+
+
+class _Share:
+    """What a call has taken of its quotas, and how that ended."""
+
+    def __init__(self) -> None:
+        self.endings: list[str] = []
+
+    def close(self) -> None:
+        self.endings.append("taken")
+
+    def give_back(self) -> None:
+        self.endings.append("given back")
+
+
+@pytest.mark.parametrize(
+    ("connection", "error", "ending"),
+    [
+        (_Connection(1, busy=(0,)), Overloaded, "given back"),
+        (_Connection(0, is_lost=True), EngineUnavailable, "given back"),
+        (_Connection(3, is_lost=True), EngineUnavailable, "taken"),
+        (_Connection(3), None, "taken"),
+    ],
+)
+async def test_a_call_that_the_engine_has_no_time_for_costs_nothing(
+    connection: _Connection, error: type[Exception] | None, ending: str
+) -> None:
+    share = _Share()
+    place = Place()
+    place.charge(cast(Any, share))
+    with pytest.raises(error) if error else nullcontext():
+        await _samples(_Fleet(connection), place=place)
+    assert share.endings == [ending]
+
+
+async def test_a_lost_render_frees_its_place_before_its_listener_gets_there() -> None:
+    gate = Gate("stand-in", AdmissionSettings(slots=4), slots=lambda: 4)
+    place = await gate.enter(Caller("", "r"))
+    fleet = _Fleet(_Connection(3, is_lost=True))
+
+    async def listen() -> None:
+        with pytest.raises(EngineUnavailable):
+            await _samples(fleet, place=place, takes_s=0.1)
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0.05)
+    assert gate.active == 0
+    assert not listening.done()
+    await listening
 
 
 async def test_an_uploaded_voice_speaks_by_its_embedding() -> None:

@@ -70,7 +70,7 @@ class Admission:
         except BaseException:
             share.give_back()
             raise
-        place.when_closed(share.close)
+        place.charge(share)
         return place
 
     def take_upload(self, caller: Caller) -> None:

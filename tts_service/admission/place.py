@@ -1,9 +1,11 @@
 """A call's place at an engine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
+
+from .quotas import Share
 
 __all__ = ["Place", "Seats"]
 
@@ -30,7 +32,7 @@ class Place:
 
     def __init__(self, seats: Seats | None = None) -> None:
         self._seats = seats
-        self._on_close: Callable[[], None] = lambda: None
+        self._share: Share | None = None
         self._used_s = 0.0
         self._sat: float | None = None
         self._sit()
@@ -48,19 +50,23 @@ class Place:
         finally:
             self._sit()
 
-    def when_closed(self, call: Callable[[], None]) -> None:
-        """Sets what is called once, when it is closed."""
-        self._on_close = call
+    def charge(self, share: Share) -> None:
+        """Has what the call took of its caller's quotas end with it."""
+        self._share = share
 
-    def close(self, *, is_whole: bool = False) -> None:
+    def close(self, *, is_whole: bool = False, is_refused: bool = False) -> None:
         """Frees the place. Does nothing the second time.
 
         Args:
             is_whole: whether all of the call was rendered, so that it tells what calls take.
+            is_refused: whether the engine had no time for any of it, so that it costs nothing.
         """
         self._rise()
-        on_close, self._on_close = self._on_close, lambda: None
-        on_close()
+        share, self._share = self._share, None
+        if share is not None and is_refused:
+            share.give_back()
+        elif share is not None:
+            share.close()
         seats, self._seats = self._seats, None
         if seats is not None:
             seats.leave(self, self._used_s if is_whole else None)

@@ -141,6 +141,10 @@ class _Rendering:
             self._place.close(is_whole=True)
         except Exception as error:  # raised again by the reader, after the audio before it
             last = error
+            # Not when the reader gets there: others may have the engine's time now. Who heard
+            # nothing because the engine had none hasn't used up what it may ask for.
+            was_refused = isinstance(error, Overloaded | EngineUnavailable)
+            self._place.close(is_refused=was_refused and not self._run_count)
         await self.queue.put(last)
 
     async def _job(self, number: int) -> SegmentJob:
