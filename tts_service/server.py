@@ -156,8 +156,8 @@ class Server:
         finally:
             self._stopping = True
             systemd.notify("STOPPING=1")
-            # Nobody sends calls here yet, or there is nothing to serve them with.
-            is_in_use = stop.is_set() and self._on_ready is None
+            # Otherwise nobody sends calls here yet, or there is nothing to serve them with.
+            is_in_use = stop.is_set() and (self._on_ready is None or self._fleet.speaking)
             await drain(
                 server,
                 self._health,

@@ -7,12 +7,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 import pytest
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+from tests.audio_files import AudioFileKind, audio_file
+from tests.contract.test_voices import upload_parts
+from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
 from tests.waiting import wait_until
@@ -176,14 +180,21 @@ def test_a_worker_that_cant_be_started_again_does_not_end_the_front(tmp_path: Pa
             speak(stub, text="Back again")
 
 
-def test_an_engine_that_never_starts_leaves_the_others_be(tmp_path: Path) -> None:
+@pytest.fixture
+def stuck(tmp_path: Path) -> dict[str, str]:
+    """Settings with which the worker of Piper never starts."""
     voices = tmp_path / "voices"
     voices.mkdir()
     (voices / "stuck.onnx").touch()
     os.mkfifo(voices / "stuck.onnx.json")  # nobody ever writes into it
-    environment = {"TTS_PIPER__VOICES_DIR": str(voices), "TTS_ENGINE_WAIT_S": "1"}
+    return {"TTS_PIPER__VOICES_DIR": str(voices), "TTS_ENGINE_WAIT_S": "1"}
+
+
+def test_an_engine_that_never_starts_leaves_the_others_be(
+    tmp_path: Path, stuck: dict[str, str]
+) -> None:
     flags = ("--engine", "tone", "--engine", "piper")
-    with running_server(tmp_path, *flags, environment=environment, wait=False) as server:
+    with running_server(tmp_path, *flags, environment=stuck, wait=False) as server:
         with server.stub() as stub:
             assert wait_until(lambda: _speaks(stub), 10)
             began = time.monotonic()
@@ -198,9 +209,32 @@ def test_an_engine_that_never_starts_leaves_the_others_be(tmp_path: Path) -> Non
         assert states["piper"] == tts_pb2.ENGINE_STATE_STARTING
 
 
-def _speaks(stub: tts_pb2_grpc.TextToSpeechStub) -> bool:
+def test_what_needs_no_engine_that_never_starts_goes_on_without_it(
+    tmp_path: Path, stuck: dict[str, str]
+) -> None:
+    """Though it is the first, whose voice is the default."""
+    environment = stuck | {"TTS_CONNECTIONS__DRAIN_DELAY_S": "4"}
+    flags = ("--engine", "piper", "--engine", "tone")
+    with (
+        running_server(tmp_path, *flags, environment=environment, wait=False) as server,
+        server.stub() as stub,
+    ):
+        assert wait_until(lambda: _speaks(stub, voice="tone-high"), 10)
+        began = time.monotonic()
+        voices = stub.ListVoices(tts_pb2.ListVoicesRequest()).voices
+        assert "tone-high" in {voice.id for voice in voices}
+        assert time.monotonic() - began < 0.9
+        recording = audio_file(AudioFileKind.WAV, speech().samples, SAMPLE_RATE_HZ)
+        voice = stub.UploadVoice(upload_parts(recording, voice_id="anna")).voice
+        assert voice.engine == "tone"
+        server.process.terminate()
+        time.sleep(1)
+        speak(stub, text="It takes calls for a while yet", voice="anna")
+
+
+def _speaks(stub: tts_pb2_grpc.TextToSpeechStub, **request: Any) -> bool:
     try:
-        speak(stub, text="One")
+        speak(stub, text="One", **request)
     except grpc.RpcError:
         return False
     return True

@@ -106,7 +106,8 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
             raise InvalidRequest(Violation("language", "is not a valid BCP-47 tag"))
         if len(request.page_token) > _MAX_TOKEN_CHARACTERS:
             raise InvalidRequest(Violation("page_token", "is not a token that ListVoices returned"))
-        await self._default_voice()
+        if not self._fleet.is_any_described:
+            await self._default_voice()
         voices = self._directory.catalog.select(
             language=request.language,
             engine=request.engine,
@@ -130,9 +131,10 @@ class TextToSpeechServicer(tts_pb2_grpc.TextToSpeechServicer):
         self, requests: AsyncIterator[tts_pb2.UploadVoiceRequest], context: _Context
     ) -> tts_pb2.UploadVoiceResponse:
         """See the contract."""
+        # An upload is answered with its embedding, if any engine makes one.
+        if self._directory.cloning_engine() is None:
+            await self._fleet.wait_until_described(self._settings.engine_wait_s)
         self._admission.take_upload(_caller())
-        # An upload is answered with its embedding, for which the engines have to be known.
-        await self._fleet.wait_until_described(self._settings.engine_wait_s)
         with self._upload_metrics.measured() as upload:
             voice, already = await self._uploads.upload(convert.upload_parts(requests))
             upload.result = "already_stored" if already else "stored"

@@ -56,6 +56,11 @@ class Fleet:
         """Whether any engine is ready."""
         return any(engine.state is EngineState.READY for engine in self.engines)
 
+    @property
+    def is_any_described(self) -> bool:
+        """Whether any engine has said what it speaks with."""
+        return any(engine.description is not None for engine in self.engines)
+
     async def run(self) -> None:
         """Keeps all workers running until this is cancelled, and ends them then.
 
