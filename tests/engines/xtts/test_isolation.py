@@ -3,7 +3,10 @@
 The codes come from random weights, which hardly ever stop: each request has a ceiling of its own.
 """
 
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -173,6 +176,45 @@ def test_a_step_that_fails_ends_all_in_it_and_the_next_are_served(
                 with pytest.raises(RuntimeError, match="planted"):
                     list(render)
         assert np.array_equal(speak(engine, wanted[0]), whole)
+
+
+_LOST_DEVICE = """
+import contextlib
+import sys
+import time
+from tts_service.engines.base import RenderJob
+from tts_service.engines.xtts.decoder import Decoder
+from tts_service.engines.xtts.engine import XttsEngine
+
+def lost(*_):
+    raise RuntimeError('lost')
+
+engine = XttsEngine(checkpoint_dir=sys.argv[1], precision='float32')
+voice = engine.describe().voices[0].id
+renders = [engine.render(RenderJob('la ' * 60, voice, 'en')) for _ in range(3)]
+for render in renders:
+    next(render)
+Decoder.step, Decoder.end = lost, lost
+for render in renders:
+    with contextlib.suppress(RuntimeError):
+        list(render)
+        print('one ended as if it were whole')
+time.sleep(5)
+"""
+
+
+def test_a_worker_whose_device_is_lost_ends_and_nobody_takes_a_part_for_the_whole(
+    folder: Path,
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _LOST_DEVICE, folder],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == os.EX_SOFTWARE, run.stderr
+    assert "as if it were whole" not in run.stdout
 
 
 def test_a_closed_engine_takes_no_more_and_leaves_nobody_waiting(folder: Path) -> None:

@@ -88,22 +88,24 @@ class DecodeLoop:
         try:
             while self._wait_for_work():
                 self._take_turn_or_fail()
-        finally:
-            with self._changed:
-                self._is_closing = True
-                left = [*self._utterances, *self._arrived]
-            for utterance in left:
-                utterance.stream.cancel()
+        except BaseException:
+            # Its device is lost to this process, or so it seems. A new one can have it, while this
+            # one would refuse all calls from now on.
+            structlog.get_logger().exception("decode loop ended")
+            os._exit(os.EX_SOFTWARE)
+        with self._changed:
+            left = [*self._utterances, *self._arrived]
+        for utterance in left:
+            utterance.stream.cancel()
 
     def _take_turn_or_fail(self) -> None:
         try:
             self._take_turn()
         except torch.AcceleratorError:
-            # Its device is lost to this process. A new one can have it.
-            structlog.get_logger().exception("device lost")
-            os._exit(os.EX_SOFTWARE)
+            raise
         except Exception as error:
-            # Whom it hit can't be told: a step is everybody's. Those who wait are not in it.
+            # Whom it hit can't be told: a step is everybody's. Those who wait are not in it. If it
+            # was the device, which cuDNN and cuBLAS don't say, to free a slot fails as well.
             structlog.get_logger().exception("decode loop failed", open=len(self._utterances))
             for utterance in list(self._utterances):
                 if utterance.has_begun:
