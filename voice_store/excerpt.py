@@ -1,7 +1,7 @@
 """What is kept of recordings: their speech, with short pauses, at most so long."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -56,8 +56,17 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class _Phrase:
+    """What is said without a pause, or a part of it.
+
+    Attributes:
+        begins_within: whether it was cut from a part before it, and needs no margin there.
+        ends_within: whether a part after it was cut from it.
+    """
+
     take: int
     span: Span
+    begins_within: bool = False
+    ends_within: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +97,10 @@ def excerpt_of(takes: Sequence[Take], sample_rate_hz: int, *, longest_ms: int) -
     editor = _Editor(takes, sample_rate_hz)
     longest = longest_ms * sample_rate_hz // 1000
     phrases = [
-        _Phrase(index, part)
+        part
         for index, take in enumerate(takes)
         for span in take.speech.phrases
-        for part in editor.fitting(take.samples, span, longest)
+        for part in editor.fitting(_Phrase(index, span), longest)
     ]
     stretch = editor.best_stretch(phrases, longest)
     return Excerpt(editor.render(editor.cuts(stretch)), shortened=len(stretch) < len(phrases))
@@ -106,21 +115,22 @@ class _Editor:
     def _count(self, ms: int) -> int:
         return ms * self._rate_hz // 1000
 
-    def fitting(self, samples: NDArray[np.float32], span: Span, longest: int) -> list[Span]:
+    def fitting(self, phrase: _Phrase, longest: int) -> list[_Phrase]:
         """The phrase, in parts that fit between their margins."""
+        samples = self._takes[phrase.take].samples
         room = longest - 2 * self._margin
         step = self._count(_STEP_MS)
         parts = []
-        start = span.start
-        while span.stop - start > room:
+        while phrase.span.length > room:
+            start, stop = phrase.span.start, phrase.span.stop
             first = start + int(room * _QUIETEST_WITHIN)
             steps = (start + room - first) // step
             frames = samples[first : first + steps * step].reshape(steps, step)
             quietest = int(np.argmin(np.einsum("ij,ij->i", frames, frames)))
             cut = first + quietest * step + step // 2
-            parts.append(Span(start, cut))
-            start = cut
-        return [*parts, Span(start, span.stop)]
+            parts.append(replace(phrase, span=Span(start, cut), ends_within=True))
+            phrase = replace(phrase, span=Span(cut, stop), begins_within=True)
+        return [*parts, phrase]
 
     def best_stretch(self, phrases: Sequence[_Phrase], longest: int) -> Sequence[_Phrase]:
         if self._length(phrases) <= longest:
@@ -173,10 +183,11 @@ class _Editor:
         return [*cuts, _Cut(phrases[-1].take, start, self._stop_of(phrases[-1]), silence)]
 
     def _start_of(self, phrase: _Phrase) -> int:
-        return max(0, phrase.span.start - self._margin)
+        return max(0, phrase.span.start - (0 if phrase.begins_within else self._margin))
 
     def _stop_of(self, phrase: _Phrase) -> int:
-        return min(len(self._takes[phrase.take].samples), phrase.span.stop + self._margin)
+        margin = 0 if phrase.ends_within else self._margin
+        return min(len(self._takes[phrase.take].samples), phrase.span.stop + margin)
 
     def render(self, cuts: Sequence[_Cut]) -> NDArray[np.float32]:
         """The ranges, one after another, each faded in and out."""

@@ -21,10 +21,12 @@ from voice_store import (
     RecordingRejectedError,
     RejectionReason,
 )
+from voice_store.excerpt import Take, excerpt_of
 from voice_store.loudness import integrated_loudness_lufs, true_peak_dbtp
 from voice_store.preparation import prepare_style, prepare_upload
 from voice_store.prepared import parse_prepared
 from voice_store.recording import Recording
+from voice_store.speech import Span, Speech
 
 _KNOWN = speech(SENTENCES[1:3], lead_ms=900, pause_ms=400)
 _ONE = sentence(SENTENCES[2])
@@ -184,6 +186,17 @@ def test_an_unbroken_flow_is_cut_where_it_is_quietest() -> None:
     prepared = prepare_style("neutral", [_recording(flow)])
     _assert_as_promised(prepared)
     assert prepared.quality.kept_ms > 20_000
+
+
+@pytest.mark.parametrize("quiet_s", [20, 28])
+def test_such_a_cut_is_where_the_kept_part_begins_or_ends(quiet_s: int) -> None:
+    flow = noise(49 * SAMPLE_RATE_HZ, -20).astype(np.float32)
+    start, stop = (int(at_s * SAMPLE_RATE_HZ) for at_s in (quiet_s, quiet_s + 0.1))
+    flow[start:stop] *= 0.001
+    take = Take(flow, Speech((Span(0, len(flow)),), len(flow)))
+    kept = excerpt_of([take], SAMPLE_RATE_HZ, longest_ms=30_000).samples
+    border = len(kept) if quiet_s == 28 else len(flow) - len(kept)
+    assert start <= border <= stop
 
 
 @pytest.mark.parametrize(
