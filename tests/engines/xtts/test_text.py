@@ -158,6 +158,10 @@ def test_a_word_in_brackets_is_no_mark(mark: str, tiny: Pair, encoder: TextEncod
     assert token not in tokens[1:]
 
 
+def test_a_capital_i_has_one_dot(read: Callable[[str, str], str]) -> None:
+    assert read("İstanbul", "tr") == read("istanbul", "tr") == "istanbul."
+
+
 def test_characters_are_counted_behind_the_numbers(encoder: TextEncoder) -> None:
     assert encoder.encode("21 birds.", "en").characters == len("twenty-one birds.")
 

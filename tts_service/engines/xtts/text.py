@@ -112,7 +112,8 @@ class TextEncoder:
                 f"to read {tag!r} the server needs the package {language.package}; "
                 f"install it there with: pip install 'coqui-tts[{language.extra}]'"
             )
-        spelled = self._spell_out(tidy(text).lower(), language.code)
+        # Upstream's cleaner knows "İ" alone, of which `lower` makes an "i" and another dot.
+        spelled = self._spell_out(tidy(text).replace("İ", "i").lower(), language.code)
         prefix = "zh-cn" if language.code == "zh" else language.code
         marked = f"[{prefix}]{spelled}".replace(" ", "[SPACE]")
         tokens = self._tokenizer.tokenizer.encode(marked).ids
