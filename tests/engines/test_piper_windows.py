@@ -148,20 +148,6 @@ def test_a_newcomer_does_not_count_those_who_give_way(
     assert len(chunk.samples) == frames * 256
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_brackets_are_plain_text(seeded: Path, parts: Path, count: int) -> None:
-    """Two would begin what Piper takes for phonemes."""
-
-    def heard(opening: str) -> NDArray[np.float32]:
-        loaded = LoadedVoices(limit=1, parts_dir=parts, threads=1)
-        job = RenderJob(f"See {opening}note{']' * count} here.", "seeded", "en")
-        file = VoiceFile.read(seeded)
-        render = PiperRender(loaded, Crowd(1, 1), Trim(every_s=60), file, None, job)
-        return np.concatenate([chunk.samples for chunk in render])
-
-    assert np.array_equal(heard("[" * count), heard(" ".join("[" * count)))
-
-
 @pytest.mark.parametrize("count", [1, 7, 100, 1000])
 @pytest.mark.parametrize("first", [1, 5, 40])
 def test_a_strip_is_what_one_run_would_make(count: int, first: int) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import regex
 import structlog
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from ...ops.allocator import Trim, return_freed_memory
-from ...text import soften_inner_stops
 from ..base import (
     Ability,
     EngineDescription,
@@ -27,6 +25,7 @@ from ..base import (
 from .crowd import Crowd
 from .kept_parts import VoiceReplacedError, sweep_parts
 from .loaded import LoadedVoice, LoadedVoices
+from .phonemizer import require_readable
 from .speech import Phonemes, Spoken
 from .voices import VoiceFile, find_voice_files
 
@@ -43,8 +42,6 @@ _OPENING_CHARACTERS = 80
 # In nineteen minutes of texts of all lengths, four at once, what lay free between pieces in use
 # grew by 60 MB. Trimming takes some 4 ms, and the first chunk after it 10 more.
 _TRIM_EVERY_S = 30.0
-
-_RAW_PHONEMES = regex.compile(r"\[(?=\[)")
 
 _WARM_UP = "Ready to speak, and glad to be of service."
 # More threads than this hardly speed up one window.
@@ -127,6 +124,7 @@ class PiperEngine:
             _, file, speaker = self._speakers[job.voice]
         except KeyError:
             raise UnknownVoiceError(job.voice) from None
+        require_readable(file)
         return PiperRender(self._loaded, self._crowd, self._trim, file, speaker, job)
 
     def close(self) -> None:
@@ -196,26 +194,21 @@ class PiperRender:
         self._run_options.terminate = True
 
     def _speak(self, voice: LoadedVoice) -> Iterator[NDArray[np.float32]]:
-        # eSpeak ends a sentence at every stop before a capital, in "Dr. Smith" too.
-        text = soften_inner_stops(self._job.text, self._job.language)
-        # "[[" would begin raw phonemes, which is Piper's own notation and not plain text.
-        text = _RAW_PHONEMES.sub("[ ", text)
-        sentences = [s for s in voice.phonemizer.phonemize(text) if s]
+        sentences = voice.phonemizer.sentences(self._job.text, self._job.language)
         try:
-            for sentence in sentences:
+            for ids in sentences:
                 if self._cancelled:
                     return
-                spoken = self._speak_sentence(voice, sentence)
+                spoken = self._speak_sentence(voice, ids)
                 if len(sentences) == 1:
                     self._sample_count = spoken.sample_count
                 yield from spoken.runs
         finally:
             self._trim.after_work()
 
-    def _speak_sentence(self, voice: LoadedVoice, phonemes: list[str]) -> Spoken:
+    def _speak_sentence(self, voice: LoadedVoice, ids: list[int]) -> Spoken:
         config = voice.phonemizer.config
         scales = (config.noise_scale, config.length_scale / self._job.speed, config.noise_w_scale)
-        ids = voice.phonemizer.phonemes_to_ids(phonemes)
         return voice.speech.speak(
             Phonemes(ids, scales, self._speaker), self._run_options, self._is_crowded
         )

@@ -6,9 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from piper import PiperConfig, PiperVoice
-
 from .kept_parts import open_speech
+from .phonemizer import Phonemizer
 from .speech import Speech
 from .voices import VoiceFile
 
@@ -20,10 +19,10 @@ class LoadedVoice:
     """A voice that can speak.
 
     Attributes:
-        phonemizer: makes phonemes, and their numbers; has no session.
+        phonemizer: makes phonemes of texts.
     """
 
-    phonemizer: PiperVoice
+    phonemizer: Phonemizer
     speech: Speech
 
 
@@ -73,7 +72,4 @@ class LoadedVoices:
             self._voices.clear()
 
     def _load(self, file: VoiceFile) -> LoadedVoice:
-        config = PiperConfig.from_dict(file.config)
-        # Phonemes need no session; what speaks is ours.
-        phonemizer = PiperVoice(session=None, config=config)  # type: ignore[arg-type]
-        return LoadedVoice(phonemizer, open_speech(file, self._parts_dir, self._threads))
+        return LoadedVoice(Phonemizer(file), open_speech(file, self._parts_dir, self._threads))
