@@ -125,6 +125,8 @@ def test_the_text_may_come_from_a_file(server: ScriptedServer, tmp_path: Path) -
         (["say", "a", "-o", "missing/x.mp3"], 1, "No such file or directory"),
         (["say", "-f", "missing.txt"], 2, "does not exist"),
         (["say", "a"], 1, "No audio player found; looked for ffplay, mpv"),
+        (["say", "a", "-o", "x.mp3", "--timeout", "nan"], 2, "'nan' is no number"),
+        (["say", "a", "-o", "x.mp3", "--ca", os.devnull], 2, "holds no certificate in PEM"),
         (["sing"], 2, "No such command"),
     ],
 )

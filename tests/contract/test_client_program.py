@@ -96,7 +96,9 @@ def test_without_its_extra_the_command_says_what_to_install() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_an_interrupt_cancels_the_call_and_leaves_no_file(
     server: ScriptedServer, tmp_path: Path, number: signal.Signals, code: int
@@ -110,6 +112,39 @@ def test_an_interrupt_cancels_the_call_and_leaves_no_file(
     assert os.listdir(tmp_path) == []
     assert server.calls[0].ended.wait(2)
     assert server.calls[0].cancelled
+
+
+def test_a_name_of_standard_output_is_written_to(server: ScriptedServer) -> None:
+    with start(
+        *("say", "Hi", "--format", "mp3", "-o", "/dev/stdout"),
+        server=server,
+        stdout=subprocess.PIPE,
+    ) as process:
+        audio, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert audio == b"onetwo"
+
+
+def test_a_token_that_is_none_is_explained(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTS_CLIENT_TOKEN", "Bearer tts_abc")
+    with start("info", server=server) as process:
+        assert process.wait(20) == 2
+        assert process.stderr is not None
+        errors = process.stderr.read().decode()
+    assert "the token is not one" in errors
+    assert "Traceback" not in errors
+    assert "tts_abc" not in errors
+
+
+def test_a_proxy_is_not_asked_for_a_server_of_this_machine(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with start("say", "Hi", "-o", os.devnull, "--format", "mp3", server=server) as process:
+        assert process.wait(20) == 0
 
 
 def test_a_reader_of_the_pipe_that_leaves_ends_it_quietly(server: ScriptedServer) -> None:

@@ -53,6 +53,8 @@ def test_a_token_crosses_no_network_in_the_clear() -> None:
     plain = _connect("127.0.0.1:50051", token=_TOKEN)
     assert plain.metadata == (("authorization", f"Bearer {_TOKEN}"),)
     assert ("grpc.enable_http_proxy", 0) in plain.options
+    assert ("grpc.enable_http_proxy", 0) in _connect("[::1]:50051").options
+    assert ("grpc.enable_http_proxy", 0) not in _connect("tts.example:50051").options
     secure = _connect("tts.example:50051", token=_TOKEN, tls=True)
     assert secure.metadata == ()
     assert secure.credentials is not None
@@ -77,6 +79,11 @@ def test_tls_is_whole_or_not_at_all(tmp_path: Path) -> None:
         Tls(certificate_file=pair.certificate)
     with pytest.raises(FileNotFoundError):
         Client("tts.example:50051", tls=Tls(ca_file=tmp_path / "none"))
+    for wrong in ({"ca_file": pair.key}, {"certificate_file": pair.key, "key_file": pair.key}):
+        with pytest.raises(ValueError, match="holds no certificate"):
+            Tls(**wrong).credentials()
+    with pytest.raises(ValueError, match="holds no private key"):
+        Tls(certificate_file=pair.certificate, key_file=pair.certificate).credentials()
     with pytest.raises(ValueError, match="not both"):
         _connect("tts.example:1", tls=True, credentials=Tls().credentials())
     named = _connect("10.0.0.1:50051", tls=Tls(authority.path, server_name="tts.example"))

@@ -45,6 +45,10 @@ class Connection:
         a network in the clear; `OSError` for a file of `tls` that cannot be read.
         """
         options = channel_options(retry)
+        if is_local(address):
+            # gRPC would ask the proxy of the environment for this machine's servers, too, and show
+            # it the token.
+            options.append(("grpc.enable_http_proxy", 0))
         if tls:
             if credentials is not None:
                 raise ValueError("give tls or credentials, not both")
@@ -62,8 +66,6 @@ class Connection:
             raise ValueError(
                 f"a token is not sent to {address} in the clear: give tls=True, or Tls(ca_file=...)"
             )
-        # Or it would be the proxy of the environment that gets it.
-        options.append(("grpc.enable_http_proxy", 0))
         return cls(address, options, None, (("authorization", f"Bearer {token}"),))
 
     def open(self) -> grpc.Channel:

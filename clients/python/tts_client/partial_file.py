@@ -20,15 +20,15 @@ class PartialFile:
     """
 
     def __init__(self, path: Path) -> None:
-        target = Path(os.path.realpath(path))
-        if target.is_dir():
+        if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        self._target = target
         self._part: Path | None = None
         self._file: BinaryIO
-        if target.exists() and not target.is_file():
-            self._file = target.open("wb")
+        if path.exists() and not path.is_file():
+            # By this name: what /dev/stdout is a link to may be "pipe:[7]", which is none.
+            self._file = path.open("wb")
         else:
+            self._target = target = Path(os.path.realpath(path))
             self._part = target.with_name(f".tts-{secrets.token_hex(6)}.part")
             # Not tempfile: it makes files that nobody else may read, whatever the umask says.
             try:

@@ -28,11 +28,15 @@ class Tls:
             raise ValueError("certificate_file and key_file go together")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """As gRPC takes it. Reads the files; raises `OSError` for one that cannot be read."""
+        """As gRPC takes it.
+
+        Reads the files; raises `OSError` for one that cannot be read, `ValueError` for one that
+        holds something else. gRPC would say neither, and find no server.
+        """
         return grpc.ssl_channel_credentials(
-            root_certificates=_read(self.ca_file),
-            private_key=_read(self.key_file),
-            certificate_chain=_read(self.certificate_file),
+            root_certificates=_read(self.ca_file, "CERTIFICATE"),
+            private_key=_read(self.key_file, "PRIVATE KEY"),
+            certificate_chain=_read(self.certificate_file, "CERTIFICATE"),
         )
 
     def options(self) -> list[tuple[str, str | int]]:
@@ -40,5 +44,10 @@ class Tls:
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
 
 
-def _read(path: str | PathLike[str] | None) -> bytes | None:
-    return None if path is None else Path(path).read_bytes()
+def _read(path: str | PathLike[str] | None, label: str) -> bytes | None:
+    if path is None:
+        return None
+    data = Path(path).read_bytes()
+    if f"{label}-----".encode() not in data:
+        raise ValueError(f"{path} holds no {label.lower()} in PEM")
+    return data

@@ -6,7 +6,7 @@ import sys
 
 __all__ = ["main"]
 
-_ENDED_BY_SIGTERM = 128 + signal.SIGTERM
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
 
 
 def main() -> None:
@@ -17,5 +17,7 @@ def main() -> None:
     from tts_client.command.app import app
 
     # As an exception, so that calls are cancelled, players ended and partial files removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED_BY_SIGTERM))
+    for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has SIGHUP ignored
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app(prog_name="tts")

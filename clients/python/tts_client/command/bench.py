@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import math
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,7 +14,7 @@ from tts_client.command.bench_run import BenchOutcome, BenchPlan, measure
 from tts_client.command.failures import INTERRUPTED
 from tts_client.command.settings import Settings, server_option
 from tts_client.command.streams import read_text
-from tts_client.command.values import Thousands
+from tts_client.command.values import Finite, Thousands
 from tts_client.command.voice_ids import complete_voice
 from tts_client.encoding import FILE_FORMAT_NAMES, Encoding
 from tts_client.errors import InvalidArgument
@@ -25,18 +23,6 @@ from tts_client.partial_file import PartialFile
 from tts_client.request import SpeechOptions
 
 _FAILED = 1
-
-
-class _Finite(click.FloatRange):
-    """A number within a range, which `nan` and `inf` are not."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is no number.", param, ctx)
-        return float(number)
 
 
 @click.command(
@@ -77,7 +63,7 @@ failed, in the last step of a ramp too, and 130 after Ctrl-C.
 )
 @click.option(
     "--rate",
-    type=_Finite(min=0, min_open=True, max=10_000),
+    type=Finite(min=0, min_open=True, max=10_000),
     metavar="R",
     help="R calls a second begin at random times, however slow the server is.",
 )
@@ -105,7 +91,7 @@ failed, in the last step of a ramp too, and 130 after Ctrl-C.
 @click.option(
     "--duration",
     "duration_s",
-    type=_Finite(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=20,
     show_default=True,
     metavar="SECONDS",
@@ -114,7 +100,7 @@ failed, in the last step of a ramp too, and 130 after Ctrl-C.
 @click.option(
     "--warm-up",
     "warm_up_s",
-    type=_Finite(min=0),
+    type=Finite(min=0),
     default=2,
     show_default=True,
     metavar="SECONDS",
@@ -166,7 +152,7 @@ failed, in the last step of a ramp too, and 130 after Ctrl-C.
 @click.option(
     "--timeout",
     "timeout_s",
-    type=_Finite(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=60,
     show_default=True,
     metavar="SECONDS",

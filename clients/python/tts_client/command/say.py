@@ -13,7 +13,7 @@ from tts_client.command.player import Player, find_player
 from tts_client.command.progress import Meter, progress_bar
 from tts_client.command.settings import Settings, server_option
 from tts_client.command.streams import AudioOutput, read_text
-from tts_client.command.values import Thousands, VoiceWeight
+from tts_client.command.values import Finite, Thousands, VoiceWeight
 from tts_client.command.voice_ids import complete_voice
 from tts_client.encoding import FILE_FORMAT_NAMES, Encoding
 from tts_client.partial_file import PartialFile
@@ -119,7 +119,7 @@ no file either; that is said on stderr and is no error.
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     metavar="SECONDS",
     help="Give up after so long.  [default: never]",
 )

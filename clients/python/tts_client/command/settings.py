@@ -14,6 +14,7 @@ from tts_client.connection import is_local
 from tts_client.tls import Tls
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", Client, AsyncClient)
 
 # A lookup that takes longer than this has gone wrong.
 LOOKUP_TIMEOUT_S = 30.0
@@ -56,11 +57,17 @@ class Settings:
 
     def client(self, **arguments: Any) -> Client:
         """A client of the server. The arguments are `Client`'s."""
-        return Client(self.server, **self._connection(), **arguments)
+        return self._made(Client, arguments)
 
     def async_client(self, **arguments: Any) -> AsyncClient:
         """A client of the server. The arguments are `AsyncClient`'s."""
-        return AsyncClient(self.server, **self._connection(), **arguments)
+        return self._made(AsyncClient, arguments)
+
+    def _made(self, make: Callable[..., C], arguments: dict[str, Any]) -> C:
+        try:
+            return make(self.server, **self._connection(), **arguments)
+        except ValueError as error:
+            raise click.UsageError(f"{error}.") from error
 
     def _connection(self) -> dict[str, Any]:
         if (self.cert is None) is not (self.key is None):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import click
 
@@ -43,3 +44,15 @@ class Thousands(click.ParamType[int]):
         if not number.is_integer():
             self.fail(f"{text!r} is no whole number; write it as 24000 or 24k.", param, ctx)
         return int(number)
+
+
+class Finite(click.FloatRange):
+    """A number within a range, which `nan` and `inf` are not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return float(number)

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from tts_client.command.progress import upload_bar
 from tts_client.command.settings import Settings, server_option
 from tts_client.command.tables import json_option, print_json
+from tts_client.command.values import Finite
 from tts_client.command.voice_report import print_voice
 from tts_client.voice import Consent
 
@@ -84,7 +85,7 @@ style count together. What the server makes of them is printed as a table, with 
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     metavar="SECONDS",
     help="Give up after so long.  [default: never]",
 )
