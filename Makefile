@@ -106,7 +106,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "tts-service needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "making the environment in $(VENV)" >&2
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml requirements.lock
 	@echo "installing the server and its default voice (some 450 MB, once)" >&2
