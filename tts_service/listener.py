@@ -1,6 +1,8 @@
 """Where the server listens: over which wire, and who is let in."""
 
 import ipaddress
+import socket
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -9,7 +11,24 @@ import structlog
 from .config import ConfigError, Settings
 from .identity import Gate, Reloaded, ServerCertificate, TokenFile, UnusableFileError
 
-__all__ = ["bind", "check_exposure", "is_on_network", "make_gate"]
+__all__ = ["bind", "check_exposure", "is_answered", "is_on_network", "make_gate", "socket_path"]
+
+
+def socket_path(address: str) -> Path | None:
+    """The file of a unix socket that is listened on, if it is one."""
+    if not address.startswith("unix:"):
+        return None
+    return Path(address.removeprefix("unix:").removeprefix("//"))
+
+
+def is_answered(path: Path) -> bool:
+    """Whether somebody listens on a unix socket. What a crash left behind doesn't count."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
 
 
 def is_on_network(address: str) -> bool:
@@ -91,16 +110,20 @@ def bind(server: grpc.aio.Server, settings: Settings) -> int:
         certificate = None if settings.tls.files is None else settings.tls.files.watched()
     except UnusableFileError as error:
         raise ConfigError(str(error)) from error
+    in_use = ConfigError(
+        f"can't listen on {settings.listen}: the address is in use or not this machine's; choose "
+        "another with --listen"
+    )
+    # gRPC would take the path away from who listens there.
+    if (path := socket_path(settings.listen)) is not None and is_answered(path):
+        raise in_use
     try:
         if certificate is None:
             port = server.add_insecure_port(settings.listen)
         else:
             port = server.add_secure_port(settings.listen, _credentials(certificate))
     except RuntimeError as error:
-        raise ConfigError(
-            f"can't listen on {settings.listen}: the address is in use or not this "
-            "machine's; choose another with --listen"
-        ) from error
+        raise in_use from error
     structlog.get_logger().info(
         "listening",
         tls=certificate is not None,

@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ..config import Settings
+from ..listener import is_answered, socket_path
 from .finding import Finding, fail, ok, warn
 
 __all__ = ["look_at_addresses"]
@@ -49,8 +50,8 @@ def look_at_addresses(settings: Settings) -> Iterator[Finding]:
 def _problem(address: str) -> OSError | None:
     """Why nobody can listen there now; None if it is free."""
     try:
-        if address.startswith("unix:"):
-            _try_path(Path(address.removeprefix("unix:").removeprefix("//")))
+        if (path := socket_path(address)) is not None:
+            _try_path(path)
         else:
             _try_port(address)
     except OSError as error:
@@ -75,12 +76,8 @@ def _try_path(path: Path) -> None:
         raise OSError(errno.ENAMETOOLONG, "the path of a socket holds 107 bytes at most")
     if not path.parent.is_dir():
         raise OSError(errno.ENOENT, f"there is no folder {path.parent}")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return  # nobody listens; one that a crash left behind is replaced
-    raise OSError(errno.EADDRINUSE, "address already in use")
+    if is_answered(path):
+        raise OSError(errno.EADDRINUSE, "address already in use")
 
 
 def _who_is_there(settings: Settings) -> Finding:
@@ -88,7 +85,9 @@ def _who_is_there(settings: Settings) -> Finding:
     if files is not None:
         return _who_shows_that(listen, files.certificate)
     try:
-        with grpc.insecure_channel(_reachable(listen)) as channel:
+        # Not through the proxy of the environment.
+        options = [("grpc.enable_http_proxy", 0)]
+        with grpc.insecure_channel(_reachable(listen), options) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(
                 health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_ANSWER_TIMEOUT_S
