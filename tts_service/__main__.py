@@ -120,16 +120,9 @@ def voices() -> None:
 
 
 @voices.command()
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("data"),
-    envvar="TTS_DATA_DIR",
-    show_default="./data",
-    help="The server's data folder.",
-)
+@places
 @click.option("--repair", is_flag=True, help="Put right what can be put right.")
-def check(data_dir: Path, repair: bool) -> None:
+def check(data_dir: Path | None, config_file: Path | None, repair: bool) -> None:
     """Check every uploaded voice, and repair them if asked.
 
     Reads all recordings and embeddings. A repair removes what crashes left behind, and embeddings
@@ -138,12 +131,15 @@ def check(data_dir: Path, repair: bool) -> None:
 
     Exit status: 0 all is well or was repaired, 1 something is wrong, 2 there are no voices there.
     """
-    from voice_store import StoreNotFoundError, check_store
+    from voice_store import StoreNotFoundError, VoiceStoreError, check_store
 
+    root = read_settings(data_dir, config_file).data_dir / "voices"
     try:
-        findings = check_store(data_dir / "voices", repair=repair)
+        findings = check_store(root, repair=repair)
     except StoreNotFoundError:
-        fail(f"--data-dir: no voices were ever stored in {data_dir}")
+        fail(f"no voices were ever stored in {root}; see --data-dir or --config")
+    except (OSError, VoiceStoreError) as error:
+        fail(f"the voices in {root} can't be checked: {error}", EXIT_FAILURE)
     for finding in findings:
         mark = "repaired" if finding.repaired else "wrong"
         click.echo(f"{mark:<8}  {finding.voice_id}: {finding.problem}")

@@ -80,6 +80,7 @@ def test_all_settings_are_listed() -> None:
         ([], {"TTS_XTTS__RUN_AHEAD_S": "0.5"}, ["xtts.run_ahead_s"]),
         (["--config", "/nonexistent.toml"], {}, ["--config", "/nonexistent.toml"]),
         (["--data-dir", "/proc/no"], {}, ["data_dir", "/proc/no"]),
+        ([], {"TTS_CACHE__SIZE_LIMIT_BYTES": ""}, ["cache.size_limit_bytes"]),
         (["--engine", "tone"], {"TTS_DEFAULT_VOICE": "nobody"}, ["default_voice", "nobody"]),
     ],
 )
@@ -145,4 +146,16 @@ def test_a_unix_socket_will_do(tmp_path: Path) -> None:
         with server.stub() as stub:
             from tests.speech import speak
 
+            second = _run("serve", "--listen", address, "--data-dir", str(tmp_path / "second"))
+            assert second.returncode == 2
+            assert "in use" in second.stderr
             speak(stub, text="Over a socket")
+
+
+def test_voices_are_checked_where_the_settings_say(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(f'data_dir = "{tmp_path}/elsewhere"\n')
+    for arguments, environment in ((["--config", str(file)], {}), ([], {"TTS_CONFIG": str(file)})):
+        process = _run("voices", "check", *arguments, **environment)
+        assert process.returncode == 2
+        assert f"{tmp_path}/elsewhere/voices" in process.stderr

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tts_service.config import Settings
+from tts_service.config import ConfigError, Settings, load_settings
 
 
 def test_the_model_of_xtts_lies_in_the_data_folder_unless_it_is_named(
@@ -17,6 +17,19 @@ def test_the_model_of_xtts_lies_in_the_data_folder_unless_it_is_named(
         (Settings(xtts={"checkpoint_dir": "mine"}), tmp_path / "mine"),  # type: ignore[arg-type]
     ):
         assert settings.engine_options("xtts")["checkpoint_dir"] == str(folder)
+
+
+def test_an_empty_path_is_none_and_not_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CACHE__DIR", "PIPER__VOICES_DIR", "XTTS__CHECKPOINT_DIR", "AUTH__TOKENS_FILE"):
+        monkeypatch.setenv(f"TTS_{name}", "")
+    settings = load_settings({})
+    assert settings.cache.folder(settings.data_dir) == Path("data/cache")
+    assert settings.piper.voices_dir is None
+    assert settings.xtts.checkpoint_dir is None
+    assert settings.auth.tokens_file is None
+    monkeypatch.setenv("TTS_DATA_DIR", "")
+    with pytest.raises(ConfigError, match="data_dir"):
+        load_settings({})
 
 
 def test_the_options_of_xtts() -> None:

@@ -1,10 +1,8 @@
 """The settings of who may call."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from .group import Group
+from .group import Group, OptionalPath
 
 __all__ = ["AuthSettings"]
 
@@ -12,7 +10,7 @@ __all__ = ["AuthSettings"]
 class AuthSettings(Group):
     """Who may call."""
 
-    tokens_file: Path | None = Field(
+    tokens_file: OptionalPath = Field(
         None,
         description="file of tokens, made by `tts-service tokens`; none: no token is asked for",
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from .group import Group
+from .group import Group, OptionalPath
 
 __all__ = ["CacheSettings"]
 
@@ -13,7 +13,7 @@ class CacheSettings(Group):
     """What was spoken, kept."""
 
     enabled: bool = Field(True, description="whether speech is kept at all")
-    dir: Path | None = Field(
+    dir: OptionalPath = Field(
         None, description="folder; servers may share one; none: DATA_DIR/cache"
     )
     size_limit_bytes: int = Field(1 << 30, ge=1 << 20, le=1 << 50, description="of all files in it")

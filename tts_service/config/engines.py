@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from .group import Group
+from .group import Group, OptionalPath
 
 __all__ = ["PiperSettings", "ToneSettings", "XttsSettings"]
 
@@ -17,7 +17,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 class PiperSettings(Group):
     """The engine `piper`."""
 
-    voices_dir: Path | None = Field(
+    voices_dir: OptionalPath = Field(
         None, description="folder with *.onnx voices beside the default one"
     )
     loaded_voices_limit: int = Field(4, ge=1, le=100, description="voices kept in memory")
@@ -58,7 +58,7 @@ class ToneSettings(Group):
 class XttsSettings(Group):
     """The engine `xtts`."""
 
-    checkpoint_dir: Path | None = Field(
+    checkpoint_dir: OptionalPath = Field(
         None, description="folder of the model; none: DATA_DIR/models/xtts-v2"
     )
     device: str = Field("auto", description="auto, cpu, cuda, or cuda:N for one of several GPUs")

@@ -1,8 +1,14 @@
 """What every group of settings is."""
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
+from typing import Annotated
 
-__all__ = ["Group"]
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+__all__ = ["Group", "OptionalPath"]
+
+# Empty, as a variable may be that is passed on unset, is none, and not the working folder.
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
 class Group(BaseModel):

@@ -116,6 +116,13 @@ class Settings(BaseSettings):
     tone: ToneSettings = ToneSettings()
     xtts: XttsSettings = XttsSettings()
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _names_a_folder(cls, path: object) -> object:
+        if path == "":
+            raise ValueError("is empty; leave it out for ./data")
+        return path
+
     @field_validator("listen")
     @classmethod
     def _is_address(cls, value: str) -> str:

@@ -1,13 +1,12 @@
 """The settings of TLS."""
 
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from ..identity import Scope, TlsFiles
-from .group import Group
+from .group import Group, OptionalPath
 
 __all__ = ["TlsSettings"]
 
@@ -15,11 +14,11 @@ __all__ = ["TlsSettings"]
 class TlsSettings(Group):
     """TLS of the public listener."""
 
-    certificate_file: Path | None = Field(
+    certificate_file: OptionalPath = Field(
         None, description="PEM: the server's certificate, and those between it and its authority"
     )
-    key_file: Path | None = Field(None, description="PEM: its private key, without a password")
-    client_ca_file: Path | None = Field(
+    key_file: OptionalPath = Field(None, description="PEM: its private key, without a password")
+    client_ca_file: OptionalPath = Field(
         None, description="PEM: authorities of clients; clients then need a certificate by one"
     )
     client_scopes: Annotated[tuple[Scope, ...], NoDecode] = Field(
