@@ -49,8 +49,9 @@ class Server:
     Args:
         disk: what was spoken is kept there; None keeps nothing.
         tracer: begins the spans of calls.
-        on_ready: called once, when all engines are ready, with the port that is listened on
-            (0 for a unix socket) and a few words about the engines.
+        on_ready: called once, when all engines are ready, or some are and the others have failed
+            to start, with the port that is listened on (0 for a unix socket) and a few words about
+            the engines.
     """
 
     def __init__(
@@ -265,10 +266,11 @@ class Server:
             serving[f"{_TTS_SERVICE}/{engine.engine}"] = engine.state is EngineState.READY
         for service, is_serving in serving.items():
             self._health.set(service, is_serving=is_serving)
-        if self._fleet.ready and self._on_ready is not None:
+        if self._fleet.is_settled and self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
             default_voice = self._settings.default_voice
-            if default_voice and default_voice not in self._directory.catalog:
+            is_known = all(engine.description is not None for engine in self._fleet.engines)
+            if default_voice and is_known and default_voice not in self._directory.catalog:
                 self._fatal.set_exception(
                     ConfigError(f"default_voice: no engine has a voice {default_voice!r}")
                 )
@@ -289,7 +291,10 @@ class Server:
     def _summary(self) -> str:
         engines = []
         for engine in self._fleet.engines:
-            count = 0 if engine.description is None else len(engine.description.voices)
+            if engine.description is None:
+                engines.append(f"{engine.engine}: not ready")
+                continue
+            count = len(engine.description.voices)
             engines.append(f"{engine.engine}: {count} voice{'' if count == 1 else 's'}")
         return f"{', '.join(engines)}; {time.monotonic() - self._began_s:.1f} s"
 

@@ -232,6 +232,13 @@ def test_what_needs_no_engine_that_never_starts_goes_on_without_it(
         speak(stub, text="It takes calls for a while yet", voice="anna")
 
 
+def test_who_fails_to_start_is_not_waited_for(tmp_path: Path, stuck: dict[str, str]) -> None:
+    environment = stuck | {"TTS_WORKER_START_TIMEOUT_S": "6"}
+    flags = ("--engine", "piper", "--engine", "tone")
+    with running_server(tmp_path, *flags, environment=environment) as server:
+        assert "(piper: not ready, tone: " in server.ready_line
+
+
 def _speaks(stub: tts_pb2_grpc.TextToSpeechStub, **request: Any) -> bool:
     try:
         speak(stub, text="One", **request)

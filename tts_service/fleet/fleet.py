@@ -47,9 +47,11 @@ class Fleet:
         return tuple(self._supervisors.values())
 
     @property
-    def ready(self) -> bool:
-        """Whether every engine is ready."""
-        return all(engine.state is EngineState.READY for engine in self.engines)
+    def is_settled(self) -> bool:
+        """Whether some engine is ready, and none is in its first start."""
+        return self.speaking and all(
+            engine.state is not EngineState.STARTING for engine in self.engines
+        )
 
     @property
     def speaking(self) -> bool:
