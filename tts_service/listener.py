@@ -22,7 +22,11 @@ def socket_path(address: str) -> Path | None:
 
 
 def is_answered(path: Path) -> bool:
-    """Whether somebody listens on a unix socket. What a crash left behind doesn't count."""
+    """Whether somebody listens on a unix socket. What a crash left behind doesn't count.
+
+    Raises:
+        OSError: nobody could listen there, or only somebody else can tell.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -114,15 +118,15 @@ def bind(server: grpc.aio.Server, settings: Settings) -> int:
         f"can't listen on {settings.listen}: the address is in use or not this machine's; choose "
         "another with --listen"
     )
-    # gRPC would take the path away from who listens there.
-    if (path := socket_path(settings.listen)) is not None and is_answered(path):
-        raise in_use
     try:
+        # gRPC would take the path away from who listens there.
+        if (path := socket_path(settings.listen)) is not None and is_answered(path):
+            raise in_use
         if certificate is None:
             port = server.add_insecure_port(settings.listen)
         else:
             port = server.add_secure_port(settings.listen, _credentials(certificate))
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise in_use from error
     structlog.get_logger().info(
         "listening",

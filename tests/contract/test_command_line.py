@@ -68,6 +68,7 @@ def test_all_settings_are_listed() -> None:
             {"TTS_TLS__PLAINTEXT_ON_NETWORK": "1", "TTS_AUTH__ANONYMOUS_ON_NETWORK": "1"},
             ["can't listen on 192.0.2.1:50051", "--listen"],
         ),
+        (["--listen", "unix:/" + "x" * 200], {}, ["can't listen on unix:/xxx"]),
         (["--engine", "bark"], {}, ["engines", "bark"]),
         (["--engine", "tone", "--engine", "tone"], {}, ["engines", "twice"]),
         ([], {"TTS_LISEN": "x"}, ["TTS_LISEN", "TTS_LISTEN"]),
