@@ -101,8 +101,15 @@ def test_without_its_extra_the_command_says_what_to_install() -> None:
     ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_an_interrupt_cancels_the_call_and_leaves_no_file(
-    server: ScriptedServer, tmp_path: Path, number: signal.Signals, code: int
+    server: ScriptedServer,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    request: pytest.FixtureRequest,
 ) -> None:
+    # `nohup` has whoever it starts ignore one of them, and those who these start.
+    before = signal.signal(number, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(number, before))
     server.script = endless
     with start("say", "Hi", "-o", str(tmp_path / "a.mp3"), server=server) as process:
         wait_for(lambda: any(name.endswith(".part") for name in os.listdir(tmp_path)))
