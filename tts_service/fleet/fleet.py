@@ -48,9 +48,9 @@ class Fleet:
 
     @property
     def is_settled(self) -> bool:
-        """Whether some engine is ready, and none is in its first start."""
+        """Whether some engine is ready, and each of the others has failed to be."""
         return self.speaking and all(
-            engine.state is not EngineState.STARTING for engine in self.engines
+            engine.state is EngineState.READY or engine.has_failed for engine in self.engines
         )
 
     @property

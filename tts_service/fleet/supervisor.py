@@ -82,6 +82,11 @@ class Supervisor:
         self._changed = asyncio.Condition()
         self._log = structlog.get_logger().bind(engine=self.engine)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a worker could not be started, or was lost, since one served for a while."""
+        return self._breaker.failures > 0
+
     async def run(self) -> None:
         """Keeps the worker running until this is cancelled, and ends it then.
 
