@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
-from tts_service.errors import RenderFailed
+from tts_service.errors import RenderFailed, ServiceError
 from tts_service.fleet import Connection, SegmentJob, Speaker
 
 _F32, _S16 = engine_pb2.SAMPLE_FORMAT_F32LE, engine_pb2.SAMPLE_FORMAT_S16LE
@@ -141,3 +141,20 @@ async def test_clones_and_mixes_have_the_rate_that_was_said_for_them() -> None:
         for job in (clone, mix):
             with pytest.raises(RenderFailed):
                 await _samples(connection, job)
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"), [("Stream removed", "WORKER_LOST"), ("Unexpected", "RENDER_FAILED")]
+)
+async def test_a_stream_that_grpc_removed_was_lost(details: str, reason: str) -> None:
+    class Torn(_Worker):
+        async def Render(
+            self, request: Any, context: Any
+        ) -> AsyncIterator[engine_pb2.RenderResponse]:
+            yield _header()
+            await context.abort(grpc.StatusCode.UNKNOWN, details)
+
+    async with _connected(Torn(())) as connection:
+        with pytest.raises(ServiceError) as caught:
+            await _samples(connection)
+    assert caught.value.reason == reason

@@ -29,6 +29,7 @@ __all__ = ["Connection"]
 _WARM_POLL_S = 0.02
 _EMBED_TIMEOUT_S = 120.0
 _EMBED_PIECE_BYTES = 1 << 18
+_STREAM_REMOVED = "Stream removed"
 # Spread, so that those who were refused together don't come back together.
 _BUSY_RETRY_MS = (500, 1500)
 # What callers are told of a worker that was ended.
@@ -215,6 +216,10 @@ class Connection:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return DeadlinePassed()
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                return self._lost()
+            # What gRPC now and then makes of a connection that broke, where it should say
+            # UNAVAILABLE (grpc/grpc#34076). A worker's own errors are INTERNAL.
+            case grpc.StatusCode.UNKNOWN if error.details() == _STREAM_REMOVED:
                 return self._lost()
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return Overloaded(
