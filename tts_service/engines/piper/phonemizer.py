@@ -33,7 +33,7 @@ def require_readable(file: VoiceFile) -> None:
     Raises:
         NotPossibleError: something isn't; the text says what.
     """
-    kind = PiperConfig.from_dict(file.config).phoneme_type
+    kind = PhonemeType(file.config.get("phoneme_type", PhonemeType.ESPEAK))
     package, extra = _PACKAGES.get(kind, ("", ""))
     if package and find_spec(package) is None:
         raise NotPossibleError(
