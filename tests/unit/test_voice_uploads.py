@@ -7,41 +7,24 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from audio_codec import SandboxRefusedError
+from tests.voice_data import recording
 from tests.waiting import wait_until
 from tts_service.config import UploadSettings
 from tts_service.voices import RecordingStart, VoiceDirectory, VoiceMetadata, VoiceUploads
 from tts_service.voices import upload as uploads_module
 from voice_store import (
-    PreparedRecording,
     RecordingRejectedError,
     RejectionReason,
     StorageFullError,
-    StyleQuality,
     VoiceStore,
 )
 from voice_store import store as voice_store_module
 from voice_store.draft import VoiceDraft
 
 _ANNA = VoiceMetadata("Anna", "en", "anna", "request-1", None)
-_QUALITY = StyleQuality(
-    style="neutral",
-    recording_count=1,
-    duration_ms=4000,
-    speech_ms=4000,
-    kept_ms=4000,
-    loudness_before_lufs=-20.0,
-    loudness_after_lufs=-20.0,
-    true_peak_dbtp=-1.0,
-    clipped_share=0.0,
-    signal_to_noise_db=None,
-    bandwidth_hz=8000,
-    warnings=(),
-)
-_RECORDINGS = (PreparedRecording("neutral", np.ones(96_000, np.int16), _QUALITY),)
 
 
 class _Fleet:
@@ -68,7 +51,7 @@ class _Case:
 
     async def keep(self) -> None:
         """Stores Anna's recordings, once they are prepared."""
-        await self.uploads._keep(_ANNA, None, _RECORDINGS)
+        await self.uploads._keep(_ANNA, None, (recording(),))
 
     async def again(self) -> tuple[str, bool]:
         """Sends the same upload another time."""
