@@ -171,7 +171,8 @@ def main() -> int:
         time.sleep(3 * _SAMPLE_EVERY_S)
         after = at_rest(server, within_s=60)
         failures += [f"kept speech of {text!r} was never spoken" for text in known.unmade()]
-        failures += _complaints(server.log)
+        log = server.log
+        failures += _complaints(log)
     slopes = samples.slopes(options.minutes * 60)
     failures += _left(before, after)
     failures += _growing(slopes, options.minutes)
@@ -193,7 +194,9 @@ def main() -> int:
         }
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n")
-        print(f"\nwritten: {options.json}")
+        server_log = options.json.with_suffix(".log")
+        server_log.write_text(log)
+        print(f"\nwritten: {options.json}, and what the server said: {server_log}")
     return int(bool(failures))
 
 

@@ -57,7 +57,7 @@ async def trim_freed_memory(*, every_s: float = 10.0) -> None:
 
 
 class Trim:
-    """The same after work, now and then, for who has no event loop. Any number of threads.
+    """The same now and then, for who has no event loop. Any number of threads.
 
     Args:
         every_s: that lie at least between one and the next.
@@ -68,11 +68,18 @@ class Trim:
         self._every_s = every_s
         self._due_s = time.monotonic() + every_s
 
-    def after_work(self) -> None:
-        """Trims if it is time to. Takes some milliseconds then; does nothing without glibc."""
-        # Two threads that come at the same moment may both trim, which costs a few milliseconds.
-        if self._libc and time.monotonic() >= self._due_s:
-            self._due_s = time.monotonic() + self._every_s
+    def is_due(self) -> bool:
+        """Whether it is time to, which it then isn't for anybody else."""
+        # Two threads that come at the same moment may both be told so, which costs a few
+        # milliseconds.
+        if time.monotonic() < self._due_s:
+            return False
+        self._due_s = time.monotonic() + self._every_s
+        return True
+
+    def now(self) -> None:
+        """Trims. Takes some milliseconds; does nothing without glibc."""
+        if self._libc:
             self._libc.malloc_trim(0)
 
 

@@ -22,6 +22,7 @@ from ..base import (
     RenderJob,
     UnknownVoiceError,
 )
+from .arena import shrink_after_runs
 from .crowd import Crowd
 from .kept_parts import VoiceReplacedError, sweep_parts
 from .loaded import LoadedVoice, LoadedVoices
@@ -40,9 +41,8 @@ _MAX_SEGMENT_CHARACTERS = 500
 _OPENING_CHARACTERS = 80
 
 # What is free lies between pieces in use, on ever more pages. Under texts of all lengths, three at
-# once, the worker held 465 to 520 MB when it gave that back each half a minute, and 410 so. A trim
-# takes some 4 ms, and the first chunk after it 10 more.
-_TRIM_EVERY_S = 5.0
+# once, the worker held 380 MB when that went back each five seconds, and 345 so, at the same speed.
+_TRIM_EVERY_S = 1.0
 
 _WARM_UP = "Ready to speak, and glad to be of service."
 # More threads than this hardly speed up one window.
@@ -79,9 +79,8 @@ class PiperEngine:
             "".join(sorted(file.fingerprint for file in files)).encode()
         ).hexdigest()
         cores = _cpu_count()
-        # Three renders at once held 375 MB, and 450 without the second bound; 128 KB there took
-        # half the speed, 8 MB at most 4 %.
-        return_freed_memory(arenas=cores, from_bytes=8 << 20)
+        # Tensors have an arena of their own, whose regions are larger than this.
+        return_freed_memory(arenas=cores, from_bytes=1 << 20)
         self._concurrent_renders = (
             _number("concurrent_renders", concurrent_renders, least=0) or cores
         )
@@ -196,6 +195,9 @@ class PiperRender:
 
     def _speak(self, voice: LoadedVoice) -> Iterator[NDArray[np.float32]]:
         sentences = voice.phonemizer.sentences(self._job.text, self._job.language)
+        gives_back = self._trim.is_due()
+        if gives_back:
+            shrink_after_runs(self._run_options)
         try:
             for ids in sentences:
                 if self._cancelled:
@@ -205,7 +207,8 @@ class PiperRender:
                     self._sample_count = spoken.sample_count
                 yield from spoken.runs
         finally:
-            self._trim.after_work()
+            if gives_back:
+                self._trim.now()
 
     def _speak_sentence(self, voice: LoadedVoice, ids: list[int]) -> Spoken:
         config = voice.phonemizer.config

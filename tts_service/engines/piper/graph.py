@@ -6,6 +6,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, numpy_helper
 
+from .arena import take_from_arena
+
 __all__ = ["Graph"]
 
 # Numbers of a weight that is worth sharing. Small ones are also shapes and axes, which a session
@@ -46,10 +48,9 @@ def _open(
     options.intra_op_num_threads = threads
     # Idle threads that spin take the cores from the front and from other renders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Texts have all lengths. With either a session keeps what the rarest of them once took, and
-    # grows by some MB for hours; it is no quicker with them.
+    # Texts have all lengths, and it would keep a plan for each.
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
+    take_from_arena(options)
     for name, value in weights.items():
         options.add_initializer(name, value)
     return onnxruntime.InferenceSession(
