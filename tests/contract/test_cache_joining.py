@@ -198,7 +198,10 @@ def test_who_comes_late_hears_it_from_the_start(stub: tts_pb2_grpc.TextToSpeechS
 def test_a_lost_worker_fails_all_alike_and_nothing_is_kept(
     server: ServerProcess, stub: tts_pb2_grpc.TextToSpeechStub
 ) -> None:
-    text = "Nobody will hear the end of this, as the worker is going to be killed before that."
+    # One segment, of six seconds' work: on a busy machine fifty callers take a while to begin.
+    text = (
+        "Nobody will hear the end of this as the worker is going to be killed before that " * 5
+    )[:390]
     kept = _count_values(server)
     calls = [_Call(stub, text) for _ in range(_CALLERS)]
     _all_at_once(_Call.begin, calls)
