@@ -1,7 +1,7 @@
 """What the renderer asks of workers, and what it does when they are lost or busy."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -102,12 +102,17 @@ _CATALOG = Catalog(
 )
 
 
+async def _never() -> Place:
+    raise AssertionError("it has a place")
+
+
 async def _samples(
     fleet: _Fleet,
     text: str = "One sentence.",
     *,
     takes_s: float = 0.0,
     place: Place | None = None,
+    enter: Callable[[], Awaitable[Place]] | None = None,
     **request: Any,
 ) -> int:
     """All samples of a text, by a listener who takes so long for each run of them."""
@@ -121,13 +126,15 @@ async def _samples(
     cache = SpeechCache(None, CacheLimits(0, 0, 0, None), metrics)
     assert utterance.audio_format == resolve_format(Encoding.WAV, source_rate_hz=_RATE_HZ)
     count = 0
+    keys = segment_keys(utterance)
     async for pcm in render_utterance(
         utterance,
         cast(Fleet, fleet),
         cast(Embeddings, _Embeddings()),
-        SegmentMemo(cache, segment_keys(utterance), frozenset(), collects=False),
-        place or Place(),
+        SegmentMemo(cache, keys, {*keys} if enter else frozenset(), collects=False),
+        None if enter else place or Place(),
         metrics.speech,
+        enter=enter or _never,
         request_id="r",
         engine_wait_s=1.0,
         ahead_ms=1000,
@@ -237,6 +244,20 @@ async def test_a_lost_render_frees_its_place_before_its_listener_gets_there() ->
     assert gate.active == 0
     assert not listening.done()
     await listening
+
+
+async def test_what_is_kept_no_more_needs_a_place_after_all() -> None:
+    gate = Gate("stand-in", AdmissionSettings(slots=1, queue_limit=0), slots=lambda: 1)
+    fleet = _Fleet(_Connection(3))
+
+    async def enter() -> Place:
+        return await gate.enter(Caller("", "r"))
+
+    with await enter(), pytest.raises(Overloaded):
+        await _samples(fleet, "One sentence. And two.", enter=enter)
+    assert not fleet.connections[0].jobs
+    assert await _samples(fleet, "One sentence. And two.", enter=enter) > 6 * _CHUNK
+    assert gate.open == 0, "it was closed, and there was but one"
 
 
 async def test_an_uploaded_voice_speaks_by_its_embedding() -> None:

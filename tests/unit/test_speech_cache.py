@@ -273,6 +273,17 @@ async def test_what_is_known_is_not_over(disk: _Disk) -> None:
         assert await cache.segment("fresh") is not None
 
 
+async def test_what_was_kept_for_longer_than_it_is_now_is_not_known(disk: _Disk) -> None:
+    segments = {"segment-one": _segment(time.time())}
+    async with _cache(disk) as cache:
+        cache.keep(_KEY, _rendition(made_s=time.time()), segments, marks=[])
+        await _until(lambda: disk.known(segments) == {"segment-one"})
+    limits = CacheLimits(_MIB, _MIB, _MIB, max_age_s=0.05)
+    await asyncio.sleep(0.1)
+    async with _cache(disk, limits) as cache:
+        assert await cache.find(_KEY, list(segments)) == (None, set())
+
+
 async def test_a_memo_of_a_repeated_sentence_finds_its_own_words(disk: _Disk) -> None:
     async with _cache(disk) as cache:
         memo = SegmentMemo(cache, ["a", "b", "a"], frozenset(), collects=True)

@@ -162,9 +162,9 @@ class DiskTier:
                 )
             return None
 
-    def known(self, keys: Iterable[str]) -> set[str]:
-        """Returns those of the keys that seem to be there."""
-        return self._table.known(keys)
+    def known(self, keys: Iterable[str], *, stored_after_s: float = 0.0) -> set[str]:
+        """Returns those of the keys that seem to be there, stored after this time."""
+        return self._table.known(keys, stored_after_s=stored_after_s)
 
     def put(
         self, key: str, body: bytes, *, marks: Iterable[str] = (), max_age_s: float | None = None

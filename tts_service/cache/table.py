@@ -130,14 +130,14 @@ class Table(diskcache.Cache):  # type: ignore[misc] # it has no types
         """Drops an entry if it is still there, neither dropped nor replaced; says whether."""
         return self.drop_where("rowid = ? AND store_time IS ?", *_identity(row)) > 0
 
-    def known(self, keys: Iterable[str]) -> set[str]:
-        """Returns those of the keys that have a row that is not over its time."""
+    def known(self, keys: Iterable[str], *, stored_after_s: float = 0.0) -> set[str]:
+        """Returns those of the keys that have a row of after this time and within its own."""
         found: set[str] = set()
         for batch in _batches(keys):
             rows = self._sql(
                 f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({_marks(batch)})"
-                " AND (expire_time IS NULL OR expire_time > ?)",
-                (*batch, time.time()),
+                " AND (expire_time IS NULL OR expire_time > ?) AND store_time > ?",
+                (*batch, time.time(), stored_after_s),
             )
             found |= {key for (key,) in rows}
         return found

@@ -8,7 +8,7 @@ further ahead than a bound.
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -55,9 +55,10 @@ async def render_utterance(
     fleet: Fleet,
     embeddings: Embeddings,
     memo: SegmentMemo,
-    place: Place,
+    place: Place | None,
     metrics: SpeechMetrics,
     *,
+    enter: Callable[[], Awaitable[Place]],
     request_id: str,
     engine_wait_s: float,
     ahead_ms: int,
@@ -68,14 +69,25 @@ async def render_utterance(
 
     Args:
         place: at the engine; is closed when all is rendered, and left idle while so much is ahead
-            that the engine isn't needed.
+            that the engine isn't needed. None if all of it is kept.
+        enter: gets a place for what turns out to be kept no more.
         engine_wait_s: how long to wait for an engine that is starting.
 
     Raises:
         EngineUnavailable, Overloaded, NotPossible, RenderFailed: see `Connection.render`.
+        Overloaded: by `enter`.
     """
     rendering = _Rendering(
-        utterance, fleet, embeddings, memo, place, metrics, request_id, engine_wait_s, ahead_ms
+        utterance,
+        fleet,
+        embeddings,
+        memo,
+        place,
+        metrics,
+        enter,
+        request_id,
+        engine_wait_s,
+        ahead_ms,
     )
     producer = asyncio.create_task(rendering.run(), name=f"render-{request_id}")
     try:
@@ -101,8 +113,9 @@ class _Rendering:
         fleet: Fleet,
         embeddings: Embeddings,
         memo: SegmentMemo,
-        place: Place,
+        place: Place | None,
         metrics: SpeechMetrics,
+        enter: Callable[[], Awaitable[Place]],
         request_id: str,
         engine_wait_s: float,
         ahead_ms: int,
@@ -114,7 +127,9 @@ class _Rendering:
         self._fleet = fleet
         self._embeddings = embeddings
         self._memo = memo
-        self._place = place
+        self._place = place or Place()
+        self._may_render = place is not None
+        self._enter = enter
         self._metrics = metrics
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
@@ -202,6 +217,9 @@ class _Rendering:
                 await asyncio.sleep(error.retry_after_ms / 1000)
 
     async def _render(self, segment: Segment, job: SegmentJob) -> SegmentSpeech:
+        if not self._may_render:
+            self._place = await self._enter()
+            self._may_render = True
         engine = self._utterance.voice.engine
         connection = await self._fleet.connection(engine, self._engine_wait_s)
         try:

@@ -108,7 +108,10 @@ class SpeechCache:
         def look() -> tuple[Rendition | None, Set[str]]:
             if (found := self._read(disk, key, Rendition.from_bytes)) is not None:
                 return found, frozenset()
-            return None, disk.known(segment_keys)
+            # Rows end by the limit under which they were written, which may have been another.
+            age_s = self.limits.max_age_s
+            after_s = 0.0 if age_s is None else time.time() - age_s
+            return None, disk.known(segment_keys, stored_after_s=after_s)
 
         forgotten_count = self._forgotten_count
         found, known = await self._attempt("read", self._readers, look) or (None, frozenset())

@@ -3,9 +3,9 @@ is rendered, encoded and kept."""
 
 import os
 import time
-from collections.abc import AsyncGenerator, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from ..admission import Admission, Caller, Place
 from ..errors import NotCached, Overloaded
@@ -200,8 +200,14 @@ class Synthesizer:
         )
 
         async def make() -> None:
-            with await self._place(utterance, memo, caller) as place:
-                await self._render(flight, utterance, memo, place, caller.request_id)
+            with ExitStack() as places:
+
+                async def enter() -> Place:
+                    engine, count = utterance.voice.engine, utterance.character_count
+                    return places.enter_context(await self._admission.enter(engine, caller, count))
+
+                place = None if memo.knows_all else await enter()
+                await self._render(flight, utterance, memo, place, enter, caller.request_id)
             # One that was begun later, to speak it anew, is what is to be kept.
             is_latest = mode.keeps and self._flights.holds(key, flight)
             if is_latest and flight.frames and flight.is_whole and self._has_voices(utterance):
@@ -216,20 +222,13 @@ class Synthesizer:
         )
         return flight
 
-    async def _place(self, utterance: Utterance, memo: SegmentMemo, caller: Caller) -> Place:
-        """Where it may be rendered; what is all kept needs no engine."""
-        if memo.knows_all:
-            return Place()
-        return await self._admission.enter(
-            utterance.voice.engine, caller, utterance.character_count
-        )
-
     async def _render(
         self,
         flight: Flight,
         utterance: Utterance,
         memo: SegmentMemo,
-        place: Place,
+        place: Place | None,
+        enter: Callable[[], Awaitable[Place]],
         request_id: str,
     ) -> None:
         maker = FrameMaker(utterance.audio_format.sample_rate_hz, joins=utterance.joins_frames)
@@ -240,6 +239,7 @@ class Synthesizer:
             memo,
             place,
             self._metrics,
+            enter=enter,
             request_id=request_id,
             engine_wait_s=self._engine_wait_s,
             ahead_ms=self._render_ahead_ms,
