@@ -27,7 +27,14 @@ from .api import (
 from .cache import CacheUnusableError, DiskTier
 from .config import ConfigError, Settings
 from .drain import drain
-from .fleet import EngineState, Fleet, WorkerCommand, WorkerLimits, WorkerMisconfiguredError
+from .fleet import (
+    EngineState,
+    Fleet,
+    LostReason,
+    WorkerCommand,
+    WorkerLimits,
+    WorkerMisconfiguredError,
+)
 from .listener import bind, check_exposure, make_gate
 from .ops import systemd
 from .ops.allocator import trim_freed_memory
@@ -219,6 +226,7 @@ class Server:
             self._metrics.watch_worker(
                 worker.engine,
                 states=tuple(EngineState),
+                losses=tuple(LostReason),
                 ready=EngineState.READY,
                 state=partial(getattr, worker, "state"),
                 pid=partial(getattr, worker, "pid"),

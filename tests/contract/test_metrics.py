@@ -23,6 +23,7 @@ from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import speak
 from tests.waiting import wait_until
+from tts_service.fleet import LostReason
 
 _GUIDE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?:counter|gauge|histogram) \| (?P<labels>.*?) \|", re.M)
@@ -188,6 +189,9 @@ def test_the_worker_is_watched(used: Samples, server: ServerProcess) -> None:
         for state in ("starting", "ready", "restarting")
     }
     assert states == {"starting": 0, "ready": 1, "restarting": 0}
+    # From 0, or Prometheus would see no increase in the first of them.
+    for reason in LostReason:
+        assert used("tts_worker_restarts_total", engine="tone", reason=reason) == 0
     resident_bytes = used("tts_worker_resident_memory_bytes", engine="tone")
     assert resident_bytes == pytest.approx(worker.memory_info().rss, rel=0.5)
 

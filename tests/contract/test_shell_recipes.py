@@ -66,6 +66,16 @@ def test_every_recipe_is_expected_here() -> None:
     assert README.read_text().count("```sh") == len(RECIPES)
 
 
+def test_what_was_cut_off_is_not_kept(tmp_path: Path) -> None:
+    """Pasted line by line, too, where nothing ends at the first error."""
+    event = '{"audio": {"data": "SUQz"}}'
+    script = RECIPES["Keep it only if it is whole"]
+    fake = f"grpcurl() {{ echo '{event}'; }}\n"
+    run(f"set +e\n{fake}{script}", tmp_path)
+    assert (tmp_path / "events.json").read_text() == f"{event}\n"
+    assert not (tmp_path / "whole.mp3").exists()
+
+
 @pytest.mark.parametrize("tool", ["grpcurl", "buf"])
 def test_the_tools_are_there(tool: str) -> None:
     assert (Path(sys.executable).parent / tool).exists(), f"install {tool}: pip install -e '.[dev]'"

@@ -234,7 +234,7 @@ def test_what_the_wire_cannot_carry_is_refused_by_its_field(
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-@pytest.mark.parametrize("request_id", ["", "naïve", "two\nlines", "a\x7f"])
+@pytest.mark.parametrize("request_id", ["", "naïve", "two\nlines", "a\x7f", "night job", "x" * 129])
 def test_a_request_id_that_metadata_cannot_carry_is_refused(request_id: str) -> None:
     with pytest.raises(InvalidArgument, match="request_id"):
         Call.make(request_id, None, None)

@@ -179,7 +179,7 @@ class Call:
 
 
 def _request_id(metadata: Any) -> str:
-    """The caller's `x-request-id` if it is printable ASCII, else a new one."""
+    """The caller's `x-request-id` if it is one, else a new one."""
     for key, value in metadata:
         if key == _REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value

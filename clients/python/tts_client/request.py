@@ -1,5 +1,6 @@
 """From a caller's words to the messages that ask for speech. Sends nothing."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from os import PathLike
@@ -15,6 +16,7 @@ from tts_client.voice import Consent
 # What a gRPC server takes in one message unless it is told otherwise. A text that long is refused
 # for its size before any server looks at it, and so without a field.
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class SpeechOptions(TypedDict, total=False):
@@ -155,12 +157,14 @@ def build_list_voices(language: str, engine: str) -> pb.ListVoicesRequest:
 def check_request_id(request_id: str | None) -> str:
     """The id that a call travels under: the caller's, or a new one.
 
-    Raises `InvalidArgument` unless it is printable ASCII, which is all that metadata carries.
+    Raises `InvalidArgument` for one in whose place the server would take one of its own.
     """
     if request_id is None:
         return uuid.uuid4().hex
-    if not (request_id and request_id.isascii() and request_id.isprintable()):
-        raise InvalidArgument.of_field("request_id", "must be printable ASCII")
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise InvalidArgument.of_field(
+            "request_id", "must be 1 to 128 ASCII characters without spaces"
+        )
     return request_id
 
 

@@ -139,6 +139,7 @@ class Metrics:
         engine: str,
         *,
         states: Sequence[str],
+        losses: Sequence[str],
         ready: str,
         state: Callable[[], str],
         pid: Callable[[], int | None],
@@ -147,6 +148,8 @@ class Metrics:
 
         Args:
             states: all that there are.
+            losses: reasons why one may be lost. Each is counted from 0, for what Prometheus sees
+                first is no increase.
             ready: the one in which it can be used.
             pid: of its process; None while there is none.
         """
@@ -155,6 +158,8 @@ class Metrics:
             return float(state() == wanted)
 
         self._worker_up.labels(engine).set_function(partial(is_in, ready))
+        for reason in losses:
+            self.worker_restarts.labels(engine, reason)
         for one in states:
             self._worker_state.labels(engine, one).set_function(partial(is_in, one))
 
