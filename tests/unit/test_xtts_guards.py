@@ -115,6 +115,27 @@ def test_speech_passes_at_once() -> None:
     assert len(samples) - len(heard) <= RATE_HZ // 100
 
 
+@pytest.mark.parametrize("click_ms", [0, 50])
+@pytest.mark.parametrize("cut", [False, True])
+def test_behind_five_seconds_of_silence_nothing_is_heard(click_ms: int, cut: bool) -> None:
+    speech = sound(800)
+    quiet = joined(silence(3_000), sound(click_ms), silence(2_300))
+    samples = joined(speech, quiet, sound(2_000))
+    heard = passed(samples, cut=cut)
+    assert np.array_equal(heard[: len(speech)], speech)
+    assert len(heard) == len(speech) + RATE_HZ // 10
+    ends = list(range(0, len(samples), 4_321))
+    assert np.array_equal(passed(samples, cut=cut, ends=ends), heard)
+
+
+def test_a_gate_says_when_nothing_will_be_heard() -> None:
+    gate = TailGate(RATE_HZ)
+    gate.push(joined(sound(500), silence(4_900)))
+    assert not gate.is_over
+    gate.push(silence(200))
+    assert gate.is_over
+
+
 def test_a_short_pause_passes_with_the_sound_behind_it() -> None:
     gate = TailGate(RATE_HZ)
     before = len(gate.push(joined(sound(500), silence(300)))) * 1000 / RATE_HZ
@@ -158,7 +179,7 @@ def test_two_clicks_do_not_add_up_to_a_word() -> None:
     assert len(passed(joined(sound(800), silence(500), clicks))) == RATE_HZ * 900 // 1000
 
 
-def test_nothing_is_lost_between_words_and_pauses_of_any_length() -> None:
+def test_nothing_is_lost_between_words_and_pauses_of_three_seconds() -> None:
     parts = [sound(300)]
     for number, pause_ms in enumerate((50, 390, 400, 410, 900, 3_000)):
         parts += [silence(pause_ms, seed=number), sound(20 + 250 * (number % 2), seed=number)]

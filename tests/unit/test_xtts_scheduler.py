@@ -35,8 +35,8 @@ def admitted(scheduler: Scheduler) -> list[Ticket]:
     return found
 
 
-def due(*, heard: bool, lead_s: float = 0.0, look_ahead: bool = False) -> Ticket:
-    return Ticket(heard=heard, lead_s=lead_s, due=True, look_ahead=look_ahead)
+def due(*, heard: bool, due_s: float = 0.0) -> Ticket:
+    return Ticket(heard=heard, due_s=due_s, due=True)
 
 
 def test_nobody_waits_and_nobody_is_admitted() -> None:
@@ -138,34 +138,37 @@ def test_who_is_too_far_ahead_takes_no_step(lead_s: float, steps: bool) -> None:
     assert scheduler.steppable(tickets) == (tickets if steps else [])
 
 
+def test_who_is_too_far_ahead_finishes_for_who_waits_for_a_slot() -> None:
+    scheduler = scheduler_of(2, run_ahead_s=2.0)
+    tickets = submitted(scheduler, *(Ticket(lead_s=9.0) for _ in range(2)))
+    admitted(scheduler)
+    assert scheduler.steppable(tickets) == []
+    (newcomer,) = submitted(scheduler, Ticket())
+    assert scheduler.steppable(tickets) == tickets
+    scheduler.leave(tickets[0])
+    assert scheduler.steppable(tickets) == []
+    assert admitted(scheduler) == [newcomer]
+
+
 def test_first_chunks_go_before_later_ones_and_all_of_them() -> None:
     scheduler = scheduler_of(4, chunks_per_turn=1)
-    later = submitted(scheduler, due(heard=True, lead_s=0.0), due(heard=True, lead_s=0.5))
-    firsts = submitted(scheduler, due(heard=False, lead_s=9.0), due(heard=False, lead_s=3.0))
+    later = submitted(scheduler, due(heard=True, due_s=0.0), due(heard=True, due_s=0.5))
+    firsts = submitted(scheduler, due(heard=False, due_s=9.0), due(heard=False, due_s=3.0))
     assert scheduler.speakable([*later, *firsts]) == [firsts[1], firsts[0], later[0]]
 
 
 @pytest.mark.parametrize(("chunks_per_turn", "taken"), [(1, 1), (2, 2), (9, 3), (0, 3)])
-def test_the_least_lead_goes_first(chunks_per_turn: int, taken: int) -> None:
+def test_who_runs_out_of_sound_soonest_goes_first(chunks_per_turn: int, taken: int) -> None:
     scheduler = scheduler_of(4, chunks_per_turn=chunks_per_turn)
-    tickets = submitted(scheduler, *(due(heard=True, lead_s=lead) for lead in (0.7, 0.1, 0.4)))
+    tickets = submitted(scheduler, *(due(heard=True, due_s=at_s) for at_s in (0.7, 0.1, 0.4)))
     order = [tickets[1], tickets[2], tickets[0]]
     assert scheduler.speakable(tickets) == order[:taken]
 
 
-def test_with_equal_leads_the_first_to_come_goes_first() -> None:
+def test_of_those_who_run_out_together_the_first_to_come_goes_first() -> None:
     scheduler = scheduler_of(4, chunks_per_turn=0)
     tickets = submitted(scheduler, *(due(heard=True) for _ in range(3)))
     assert scheduler.speakable(reversed(tickets)) == tickets
-
-
-def test_with_equal_leads_look_ahead_goes_last() -> None:
-    scheduler = scheduler_of(4, chunks_per_turn=0)
-    (ahead,) = submitted(scheduler, due(heard=True, look_ahead=True))
-    (other,) = submitted(scheduler, due(heard=True))
-    assert scheduler.speakable([ahead, other]) == [other, ahead]
-    other.lead_s = 0.1
-    assert scheduler.speakable([ahead, other]) == [ahead, other]
 
 
 def test_who_is_not_due_is_not_spoken() -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tests.width import wide
 from tts_service.engines.base import EngineBusyError, RenderJob, Sampling
+from tts_service.engines.listener import Listener
 from tts_service.engines.xtts import XttsEngine
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
 from tts_service.engines.xtts.decoder import Decoder, Prompt
@@ -30,7 +31,7 @@ from tts_service.engines.xtts.sampling import SampleRules
 from tts_service.engines.xtts.scheduler import Scheduler
 from tts_service.engines.xtts.stream import Stream
 from tts_service.engines.xtts.utterance import Utterance
-from tts_service.engines.xtts.vocoder import Vocoder
+from tts_service.engines.xtts.vocoder import Vocoder, Window
 
 SLOTS = 4
 SCHEDULES = wide(1_000, else_=100)
@@ -160,6 +161,56 @@ def test_a_prompt_that_fails_ends_its_own_request_alone(
         assert np.array_equal(np.concatenate([c.samples for c in render]), whole)
 
 
+def test_a_second_try_that_fails_ends_its_own_request_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(
+        XttsEngine(checkpoint_dir=str(folder), precision="float32", fixed_batch="true")
+    ) as engine:
+        good = jobs(engine, 2)[1]
+        # Random weights don't stop within the ceiling of a short word.
+        bad = RenderJob("Hello.", good.voice, "en", sampling=Sampling(seed=4_711))
+        whole = speak(engine, good)
+        begin = Decoder.begin
+        tried: list[int] = []
+
+        def begin_or_fail(decoder: Decoder, slot: int, prompt: Prompt) -> int:
+            tried.append(prompt.rules.seed)
+            if prompt.rules.seed == 4_712:
+                raise RuntimeError("planted")
+            return begin(decoder, slot, prompt)
+
+        monkeypatch.setattr(Decoder, "begin", begin_or_fail)
+        render = engine.render(good)
+        with pytest.raises(RuntimeError, match="planted"):
+            speak(engine, bad)
+        assert np.array_equal(np.concatenate([c.samples for c in render]), whole)
+        assert tried[-2:] == [4_711, 4_712]
+
+
+def test_a_model_that_falls_silent_is_not_decoded_to_its_ceiling(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32")) as engine:
+        job = RenderJob("la " * 80, engine.describe().voices[0].id, "en", sampling=Sampling(seed=1))
+        assert len(speak(engine, job)) > 20 * 24_000
+        say, step = Vocoder.speak, Decoder.step
+        steps, windows = [0], [0]
+
+        def fall_silent(vocoder: Vocoder, asked: list[Window]) -> list[torch.Tensor]:
+            windows[0] += len(asked)
+            return [said * (1.0 if windows[0] < 4 else 1e-6) for said in say(vocoder, asked)]
+
+        def count(decoder: Decoder, slots: list[int]) -> list[int]:
+            steps[0] += 1
+            return step(decoder, slots)
+
+        monkeypatch.setattr(Vocoder, "speak", fall_silent)
+        monkeypatch.setattr(Decoder, "step", count)
+        assert 0 < len(speak(engine, job)) < 3 * 24_000
+        assert steps[0] < 300
+
+
 def test_a_step_that_fails_ends_all_in_it_and_the_next_are_served(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +312,7 @@ class Model:
                 max_codes=wish.max_codes,
                 speed=wish.speed,
                 look_ahead=wish.number % 5 == 0,
+                listener=Listener(),
             )
         )
         return stream

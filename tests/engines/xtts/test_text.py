@@ -69,6 +69,10 @@ def read(tiny: Pair, encoder: TextEncoder) -> Callable[[str, str], str]:
         ("Room 5", "Room 5."),
         ("100%", "100%."),
         ("[Sic]", "Sic."),
+        ("「はい。」", "はい。"),
+        ("（はい）", "はい."),
+        ("مرحبا،", "مرحبا."),
+        ("你好，", "你好."),
     ],
 )
 def test_a_sentence_begins_with_a_word_and_ends_with_a_mark(text: str, tidied: str) -> None:
@@ -229,6 +233,7 @@ def test_the_last_token_that_fits(length: int, fits: bool, encoder: TextEncoder)
         "12:30",
         "1,000,000.5",
         "9" * 60,
+        "12345678901234567,5",
     ],
 )
 @pytest.mark.parametrize("tag", SENTENCES)

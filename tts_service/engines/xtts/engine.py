@@ -38,7 +38,7 @@ from .vocoder import Vocoder
 __all__ = ["XttsEngine"]
 
 # Count this up when this package changes what is rendered for a text.
-_REVISION = 1
+_REVISION = 2
 
 
 class XttsEngine:
@@ -159,6 +159,7 @@ class XttsEngine:
                 max_codes=code_ceiling(text.characters, self._max_codes),
                 speed=job.speed,
                 look_ahead=job.look_ahead,
+                listener=job.listener,
             )
         )
         return stream

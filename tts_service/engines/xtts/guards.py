@@ -22,6 +22,9 @@ _FADE_MS = 5
 _FRAME_MS = 10
 _SILENCE_BELOW = 0.01  # 40 dB below the loudest frame so far
 _LONG_SILENCE_FRAMES = 40
+# Nobody pauses for so long within a sentence; and who hears nothing for long takes its worker for
+# stuck.
+_LAST_SILENCE_FRAMES = 500
 _REAL_SOUND_FRAMES = 20
 _GAP_FRAMES = 12
 _KEPT_SILENCE_FRAMES = 10
@@ -54,7 +57,8 @@ class TailGate:
     syllable. So what follows 400 ms of silence, longer than a pause within a sentence, waits until
     it has sounded for 200 ms, as the shortest words do, with no gap longer than the closure of a
     consonant. If the utterance ends before that, it's dropped with all but 100 ms of the silence.
-    What is decided depends on the samples alone, not on the pieces they come in.
+    Behind five seconds of silence it ends, whatever comes. What is decided depends on the samples
+    alone, not on the pieces they come in.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:
@@ -74,9 +78,12 @@ class TailGate:
         whole = max(0, len(samples) // self._frame - 1) * self._frame
         self._rest = samples[whole:]
         passed: list[NDArray[np.float32]] = []
-        for frame in samples[:whole].reshape(-1, self._frame):
+        frames = samples[:whole].reshape(-1, self._frame)
+        for frame, level in zip(frames, _levels(frames), strict=True):
+            if self.is_over:
+                break
             self._held.append(frame)
-            if self._settles(frame):
+            if self._settles(level):
                 passed.extend(self._held)
                 self._held.clear()
         return np.concatenate(passed) if passed else np.zeros(0, dtype=np.float32)
@@ -88,10 +95,10 @@ class TailGate:
             cut: the utterance didn't end by itself, so its end is faded.
         """
         held: list[NDArray[np.float32]] = []
-        while len(self._rest) >= self._frame:
+        while len(self._rest) >= self._frame and not self.is_over:
             frame, self._rest = np.split(self._rest, [self._frame])
             self._held.append(frame)
-            if self._settles(frame):
+            if self._settles(_levels(frame[np.newaxis])[0]):
                 held.extend(self._held)
                 self._held.clear()
         dropped = self._silent_run >= _LONG_SILENCE_FRAMES
@@ -101,9 +108,13 @@ class TailGate:
         samples = np.concatenate(held) if held else np.zeros(0, dtype=np.float32)
         return fade_out(samples, self._sample_rate_hz) if cut or dropped else samples
 
-    def _settles(self, frame: NDArray[np.float32]) -> bool:
-        """Takes note of a frame, and says whether all that is held may go."""
-        level = float(np.sqrt(np.mean(np.square(frame))))
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that comes will be heard."""
+        return self._silent_run >= _LAST_SILENCE_FRAMES
+
+    def _settles(self, level: float) -> bool:
+        """Takes note of a frame's level, and says whether all that is held may go."""
         silent = level < self._loudest * _SILENCE_BELOW
         self._loudest = max(self._loudest, level)
         if silent and self._sound == 0:
@@ -122,3 +133,9 @@ class TailGate:
             return False
         self._silent_run = self._sound = 0
         return True
+
+
+def _levels(frames: NDArray[np.float32]) -> list[float]:
+    """The level of each frame; shape (n, samples). All at once, for it is the loop's own time."""
+    levels: list[float] = np.sqrt(np.mean(np.square(frames), axis=1)).tolist()
+    return levels

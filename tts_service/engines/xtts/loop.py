@@ -7,6 +7,8 @@ vocoder on the chunks that are due. Requests join and leave between turns.
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 import torch
@@ -146,16 +148,8 @@ class DecodeLoop:
         ticket = self._scheduler.admit()
         if ticket is not None:
             utterance = next(one for one in self._utterances if one.ticket is ticket)
-            try:
+            with self._fails_alone(utterance):
                 utterance.begin(self._decoder)
-            except torch.AcceleratorError:
-                raise
-            except Exception as error:
-                utterance.log.exception("prompt failed")
-                utterance.stream.fail(error)
-                self._drop(utterance)
-            else:
-                self._leave_slot_if_decoded(utterance)
 
     def _step(self) -> None:
         by_slot = {utterance.ticket.slot: utterance for utterance in self._utterances}
@@ -164,8 +158,9 @@ class DecodeLoop:
         if not slots:
             return
         for slot, code in zip(slots, self._decoder.step(slots), strict=True):
-            by_slot[slot].take(code, self._decoder)
-            self._leave_slot_if_decoded(by_slot[slot])
+            # Who tries again reads its prompt here.
+            with self._fails_alone(by_slot[slot]):
+                by_slot[slot].take(code, self._decoder)
 
     def _speak(self) -> None:
         by_ticket = {utterance.ticket.number: utterance for utterance in self._utterances}
@@ -180,9 +175,20 @@ class DecodeLoop:
             if chunk.is_last:
                 self._drop(chunk.utterance)
 
-    def _leave_slot_if_decoded(self, utterance: Utterance) -> None:
-        if utterance.is_decoded:
-            self._scheduler.leave(utterance.ticket)
+    @contextmanager
+    def _fails_alone(self, utterance: Utterance) -> Iterator[None]:
+        """For what is one request's own; it leaves its slot if it is decoded then."""
+        try:
+            yield
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            utterance.log.exception("prompt failed")
+            utterance.stream.fail(error)
+            self._drop(utterance)
+        else:
+            if utterance.is_decoded:
+                self._scheduler.leave(utterance.ticket)
 
     def _drop(self, utterance: Utterance) -> None:
         """Forgets a request and takes its slot back."""

@@ -3,7 +3,7 @@
 Of the requests that wait for a slot, those whose listener hears nothing yet go before look-ahead
 segments, unless these were passed by often, and each kind in the order of arrival. Of those that
 wait for the vocoder, a first chunk goes before a later one, and of the later ones the one whose
-listener has the least to hear.
+listener runs out of sound soonest.
 """
 
 from collections.abc import Iterable
@@ -45,6 +45,7 @@ class Ticket:
     Attributes:
         look_ahead: its listener still hears something earlier.
         heard: its first chunk is out.
+        due_s: when its listener will have heard all of it, by the monotonic clock.
         lead_s: audio that was made and not yet taken by the listener.
         due: a chunk of it waits for the vocoder.
         slot: where it decodes; None while it waits and after its last code.
@@ -54,6 +55,7 @@ class Ticket:
 
     look_ahead: bool = False
     heard: bool = False
+    due_s: float = 0.0
     lead_s: float = 0.0
     due: bool = False
     slot: int | None = None
@@ -65,7 +67,8 @@ class Scheduler:
     """Slots and the requests that want them.
 
     Args:
-        run_ahead_s: a request whose lead is longer takes no step until its listener caught up.
+        run_ahead_s: a request whose lead is longer takes no step until its listener caught up, or
+            somebody wants its slot.
         chunks_per_turn: later chunks that the vocoder takes at a time; 0 for all. First chunks
             are always taken all.
     """
@@ -123,10 +126,12 @@ class Scheduler:
 
     def steppable(self, tickets: Iterable[Ticket]) -> list[Ticket]:
         """Returns those that take the next step, by slot."""
+        # A slot is free again only at the end of what is decoded in it.
+        is_wanted = bool(self._waiting) and not self._free
         stepping = [
             ticket
             for ticket in tickets
-            if ticket.slot is not None and ticket.lead_s < self._run_ahead_s
+            if ticket.slot is not None and (is_wanted or ticket.lead_s < self._run_ahead_s)
         ]
         return sorted(stepping, key=lambda ticket: -1 if ticket.slot is None else ticket.slot)
 
@@ -134,7 +139,7 @@ class Scheduler:
         """Returns those whose chunk the vocoder takes now, the most urgent first."""
         due = sorted(
             (ticket for ticket in tickets if ticket.due),
-            key=lambda ticket: (ticket.lead_s, ticket.look_ahead, ticket.number),
+            key=lambda ticket: (ticket.due_s, ticket.number),
         )
         first = [ticket for ticket in due if not ticket.heard]
         later = [ticket for ticket in due if ticket.heard]

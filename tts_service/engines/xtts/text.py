@@ -59,12 +59,12 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
     }
 )
 
-_OPENING = regex.compile(r"^[\s\"'«»“”„‟‘’‚‹›(\[{*_–—-]+")
-_CLOSING = regex.compile(r"[\s\"'«»“”„‟‘’‚‹›)\]}*_–—,;:-]+$")
+_OPENING = regex.compile(r"^[\s\"'«»“”„‟‘’‚‹›「『（【《〈〔(\[{*_–—-]+")
+_CLOSING = regex.compile(r"[\s\"'«»“”„‟‘’‚‹›」』）】》〉〕)\]}*_–—,;:،؛，、；：-]+$")
 _NUMBER_AND_MARK = regex.compile(r"\d[.!?…。！？।؟]$")
 _ORDINAL = regex.compile(r"(?<=\d)\.(?=\s|$)")
 # What num2words raises for numbers that it has no words for.
-_UNREADABLE = (NotImplementedError, ArithmeticError, ValueError, LookupError)
+_UNREADABLE = (NotImplementedError, ArithmeticError, ValueError, LookupError, RecursionError)
 
 _ROUND = str.maketrans("[]", "()")
 _ENDS_A_SENTENCE = regex.compile(r"[.!?…。！？।؟]$")

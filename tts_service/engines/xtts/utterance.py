@@ -7,6 +7,7 @@ import structlog
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..listener import Listener
 from .conditioning import Conditioning
 from .decoder import Decoder, Prompt
 from .guards import HOLD_CODES, TailGate
@@ -41,6 +42,7 @@ class Utterance:
     Args:
         max_codes: its ceiling; decoding is cut there.
         speed: factor on the speaking rate.
+        listener: who it is for.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class Utterance:
         max_codes: int,
         speed: float,
         look_ahead: bool,
+        listener: Listener,
     ) -> None:
         self.stream = stream
         # Lines about it are written by a thread that works for all requests.
         self.log = structlog.get_logger().bind(**structlog.contextvars.get_contextvars())
         self.ticket = Ticket(look_ahead=look_ahead)
+        self._listener = listener
         self._prompt = Prompt(voice.latents, text, rules)
         self._max_codes = max_codes
         self._sample_rate_hz = vocoder.sample_rate_hz
@@ -89,9 +93,9 @@ class Utterance:
         self.take(decoder.begin(self._slot, self._prompt), decoder)
 
     def take(self, code: int, decoder: Decoder) -> None:
-        """Counts a code, and ends the decoding where it's the last."""
+        """Counts a code, and ends the decoding where it's the last or nothing more is heard."""
         self._codes += 1
-        has_stopped = code == decoder.stop_code
+        has_stopped = code == decoder.stop_code or self._gate.is_over
         if not has_stopped and self._codes < self._max_codes:
             self.ticket.due = not self._is_held and self._codes >= self._chunk_end
         elif not has_stopped and self._may_try_again:
@@ -107,7 +111,8 @@ class Utterance:
             self.ticket.due = True
 
     def note_lead(self) -> None:
-        """Tells the ticket how much waits for the listener."""
+        """Tells the ticket how much waits for the listener, and how long there is to hear."""
+        self.ticket.due_s = self._listener.due_s
         self.ticket.lead_s = self.stream.waiting_samples / self._sample_rate_hz
 
     def next_chunk(self, decoder: Decoder, batch: int) -> Chunk:
