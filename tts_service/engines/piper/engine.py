@@ -54,7 +54,7 @@ class PiperEngine:
 
     Options, as text:
         voices_dir: folder with `*.onnx` voices and their `.onnx.json`; empty: none.
-        loaded_voices_limit: how many voices stay in memory (about 250 MB each).
+        loaded_voices_limit: how many voices stay in memory (about 170 MB each).
         concurrent_renders: sentences rendered at the same time; 0: as many as there are cores.
         parts_dir: folder where graphs that were taken apart are kept; empty: nowhere, and each
             start takes them apart anew.
