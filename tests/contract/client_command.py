@@ -50,7 +50,7 @@ def endless(call, context):
             return
 
 
-def wait_for(condition, timeout_s: float = 10.0) -> None:
+def wait_for(condition, timeout_s: float = 60.0) -> None:
     """Waits until `condition()` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -59,7 +59,7 @@ def wait_for(condition, timeout_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def read_until(terminal: int, wanted: bytes, timeout_s: float = 10.0) -> bytes:
+def read_until(terminal: int, wanted: bytes, timeout_s: float = 60.0) -> bytes:
     """What the terminal shows up to and including `wanted`."""
     seen = b""
     while wanted not in seen:

@@ -12,8 +12,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+from tests.contract.test_cache import is_kept
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
+from tests.waiting import wait_until
 from tts_client import Client, RetryPolicy
 
 # In real time, so that a call holds its place until its reader has gone.
@@ -87,6 +89,8 @@ def test_who_has_no_time_to_come_again_is_told_not_to(server: ServerProcess) -> 
 def test_what_needs_no_engine_is_never_refused(server: ServerProcess) -> None:
     with server.stub() as stub:
         kept = speak(stub, text="Known").data
+        # Its segment is written behind.
+        assert wait_until(lambda: is_kept(stub, text="Known", encoding="PCM_S16LE"))
         with _callers(stub, _SLOTS), grpc.insecure_channel(server.address) as channel:
             _refusal(lambda: speak(stub, text="Unknown"))
             hit = speak(stub, text="Known")

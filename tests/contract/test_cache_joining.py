@@ -164,7 +164,9 @@ def test_who_leaves_is_nobody_elses_matter(
     text = (
         "Ten of us are going to leave before this comes to its end, the first among them, and all "
         "the others stay where they are, for as long as it takes, until the last word of it was "
-        "heard by each"
+        "heard by each, and as there are fifty of us who have to begin before it is over, on a "
+        "machine that may be busy with other things, it goes on for a while yet and says nothing "
+        "that would matter"
     )
     before = _misses(server)
     calls = [_Call(stub, text).begin()]

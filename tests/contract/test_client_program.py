@@ -169,7 +169,7 @@ def test_audio_is_kept_from_a_terminal(server: ScriptedServer) -> None:
     ours, theirs = pty.openpty()
     try:
         with start("say", "Hi", "-o", "-", server=server, stdout=theirs) as process:
-            assert process.wait(10) == 2
+            assert process.wait(60) == 2
             assert process.stderr is not None
             assert b"would fill the terminal" in process.stderr.read()
     finally:

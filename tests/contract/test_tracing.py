@@ -142,9 +142,8 @@ def test_a_deadline_that_passes_is_told(server: ServerProcess, collector: Collec
                 tts_pb2.SynthesizeRequest(text=_LONG), metadata=caller.metadata, timeout=0.5
             )
         )
-    spans = collector.wait(
-        caller.trace_id, lambda spans: {_METHOD, _RENDER} <= {s.name for s in spans}
-    )
+    both = {(_METHOD, "server"), (_RENDER, "client")}
+    spans = collector.wait(caller.trace_id, lambda spans: both <= {(s.name, s.kind) for s in spans})
     front = _one(spans, _METHOD)
     assert (front.is_error, front.message) == (True, "DEADLINE_EXCEEDED")
     assert _one(spans, _RENDER, "client").is_error

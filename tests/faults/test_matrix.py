@@ -213,7 +213,7 @@ def test_drained_midway(tmp_path: Path, reference: Reference) -> None:
     """Within the grace all calls are answered; beyond it they end with a status, and the server."""
     data = tmp_path / "data"
     doomed = seed_voices(data, 2 * _ROUNDS)
-    for grace_s in (10.0, 0.3) * _ROUNDS:
+    for grace_s in (60.0, 0.3) * _ROUNDS:
         with (
             _front(tmp_path, TTS_SHUTDOWN_GRACE_S=str(grace_s)) as server,
             ExitStack() as channels,

@@ -130,10 +130,10 @@ def test_when_a_network_stands_still_all_work_for_it_ends(server: ServerProcess)
             assert cache_status(stub) == tts_pb2.CACHE_STATUS_JOINED
             assert wait_until(lambda: server.times_logged("READ_TOO_SLOWLY") == _READERS, 20)
             assert cache_status(stub) == tts_pb2.CACHE_STATUS_MISS
-        assert wait_until(lambda: _is_at_rest(server), 5)
+        assert wait_until(lambda: _is_at_rest(server), 20)
     # The grace for calls is ten seconds; there are none.
     server.process.terminate()
-    assert server.process.wait(5) == 0
+    assert server.process.wait(9) == 0
 
 
 def test_who_reads_slowly_but_steadily_is_heard_out(server: ServerProcess) -> None:

@@ -19,7 +19,7 @@ from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
 from tests.speech import details_of, speak
-from tests.waiting import wait_until
+from tests.waiting import rests, wait_until
 
 _LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
 
@@ -49,12 +49,11 @@ def test_a_cancelled_call_stops_the_models_run(speech_server: ServerProcess) -> 
 
         before = busy_s()
         call = stub.Synthesize(tts_pb2.SynthesizeRequest(text=sentence * 20))
-        assert wait_until(lambda: busy_s() > before + 0.1, 5)
+        assert wait_until(lambda: busy_s() > before + 0.1, 20)
+        before = busy_s()
         call.cancel()
-        time.sleep(0.2)
-        stopped = busy_s()
-        time.sleep(0.5)
-        assert busy_s() - stopped <= 0.02
+        assert wait_until(lambda: rests(worker))
+        assert busy_s() - before < whole / 2
 
 
 def test_cancelled_calls_give_their_places_back(slow_server: ServerProcess) -> None:
@@ -79,9 +78,7 @@ def test_a_deadline_reaches_the_worker(slow_server: ServerProcess) -> None:
         list(stub.Synthesize(tts_pb2.SynthesizeRequest(text=_LONG), timeout=0.5))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     (worker,) = slow_server.workers()
-    idle = sum(worker.cpu_times()[:2])
-    time.sleep(0.5)
-    assert sum(worker.cpu_times()[:2]) - idle <= 0.02
+    assert wait_until(lambda: rests(worker))
 
 
 def test_a_killed_worker_ends_its_calls_and_serves_the_next(slow_server: ServerProcess) -> None:
@@ -101,7 +98,7 @@ def test_a_killed_worker_ends_its_calls_and_serves_the_next(slow_server: ServerP
 
             began = time.monotonic()
             speak(stub, text="Back")
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
 
 
 def test_a_worker_killed_at_rest_is_replaced(slow_server: ServerProcess) -> None:
@@ -169,12 +166,12 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
 def test_a_worker_that_cant_be_started_again_does_not_end_the_front(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    environment = {"TMPDIR": str(temporary), "TTS_ENGINE_WAIT_S": "5"}
+    environment = {"TMPDIR": str(temporary), "TTS_ENGINE_WAIT_S": "30"}
     with running_server(tmp_path, "--engine", "tone", environment=environment) as server:
         (worker,) = server.workers()
         temporary.rename(tmp_path / "gone")
         worker.kill()
-        assert wait_until(lambda: "could not be started" in server.log, 5)
+        assert wait_until(lambda: "could not be started" in server.log)
         temporary.mkdir()
         with server.stub() as stub:
             speak(stub, text="Back again")
@@ -196,7 +193,7 @@ def test_an_engine_that_never_starts_leaves_the_others_be(
     flags = ("--engine", "tone", "--engine", "piper")
     with running_server(tmp_path, *flags, environment=stuck, wait=False) as server:
         with server.stub() as stub:
-            assert wait_until(lambda: _speaks(stub), 10)
+            assert wait_until(lambda: _speaks(stub), 60)
             began = time.monotonic()
             speak(stub, text="I can speak", voice="tone-high")
             assert time.monotonic() - began < 0.9
@@ -219,7 +216,7 @@ def test_what_needs_no_engine_that_never_starts_goes_on_without_it(
         running_server(tmp_path, *flags, environment=environment, wait=False) as server,
         server.stub() as stub,
     ):
-        assert wait_until(lambda: _speaks(stub, voice="tone-high"), 10)
+        assert wait_until(lambda: _speaks(stub, voice="tone-high"), 60)
         began = time.monotonic()
         voices = stub.ListVoices(tts_pb2.ListVoicesRequest()).voices
         assert "tone-high" in {voice.id for voice in voices}
@@ -233,7 +230,7 @@ def test_what_needs_no_engine_that_never_starts_goes_on_without_it(
 
 
 def test_who_fails_to_start_is_not_waited_for(tmp_path: Path, stuck: dict[str, str]) -> None:
-    environment = stuck | {"TTS_WORKER_START_TIMEOUT_S": "6"}
+    environment = stuck | {"TTS_WORKER_START_TIMEOUT_S": "15"}
     flags = ("--engine", "piper", "--engine", "tone")
     with running_server(tmp_path, *flags, environment=environment) as server:
         assert "(piper: not ready, tone: " in server.ready_line
@@ -250,14 +247,14 @@ def _speaks(stub: tts_pb2_grpc.TextToSpeechStub, **request: Any) -> bool:
 def test_a_voice_folder_that_breaks_later_ends_nothing(tmp_path: Path) -> None:
     voices = tmp_path / "voices"
     voices.mkdir()
-    environment = {"TTS_PIPER__VOICES_DIR": str(voices)}
+    environment = {"TTS_PIPER__VOICES_DIR": str(voices), "TTS_ENGINE_WAIT_S": "60"}
     flags = ("--engine", "tone", "--engine", "piper")
     with running_server(tmp_path, *flags, environment=environment) as server:
         (voices / "half.onnx").touch()  # its description is still being copied
         for worker in server.workers():
             if "--engine=piper" in worker.cmdline():
                 worker.kill()
-        assert wait_until(lambda: "can't use half.onnx.json" in server.log, 10)
+        assert wait_until(lambda: "can't use half.onnx.json" in server.log, 60)
         with server.stub() as stub:
             speak(stub, text="Nobody else notices", voice="tone-low")
         (voices / "half.onnx").unlink()
