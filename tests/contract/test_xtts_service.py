@@ -386,7 +386,7 @@ def test_without_a_model_the_server_says_how_to_get_one(tmp_path: Path) -> None:
     folder = tmp_path / "nowhere"
     environment = _environment(folder, engines="piper,xtts")
     with running_server(tmp_path, environment=environment, wait=False) as server:
-        assert server.process.wait(30) == 2
+        assert server.process.wait(120) == 2
         lines = server.log.splitlines()
     (named,) = [line for line in lines if str(folder) in line]
     assert "config.json, model.pth, vocab.json" in named

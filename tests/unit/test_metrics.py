@@ -211,7 +211,12 @@ def test_a_worker_is_in_one_state() -> None:
     metrics = Metrics()
     state = "starting"
     metrics.watch_worker(
-        "e", states=("starting", "ready"), ready="ready", state=lambda: state, pid=lambda: None
+        "e",
+        states=("starting", "ready"),
+        losses=("killed",),
+        ready="ready",
+        state=lambda: state,
+        pid=lambda: None,
     )
 
     def seen() -> list[float]:
@@ -226,6 +231,9 @@ def test_a_worker_is_in_one_state() -> None:
     assert seen() == [1, 0, 1]
     memory = _value(metrics.registry, "tts_worker_resident_memory_bytes", engine="e")
     assert math.isnan(memory)
+    # From 0, or Prometheus would see no increase in the first.
+    name = "tts_worker_restarts_total"
+    assert _value(metrics.registry, name, engine="e", reason="killed") == 0
 
 
 def test_the_memory_of_a_process_is_what_the_kernel_says() -> None:
