@@ -35,8 +35,8 @@ def admitted(scheduler: Scheduler) -> list[Ticket]:
     return found
 
 
-def due(*, heard: bool, due_s: float = 0.0) -> Ticket:
-    return Ticket(heard=heard, due_s=due_s, due=True)
+def due(*, heard: bool, due_s: float = 0.0, look_ahead: bool = False) -> Ticket:
+    return Ticket(heard=heard, due_s=due_s, due=True, look_ahead=look_ahead)
 
 
 def test_nobody_waits_and_nobody_is_admitted() -> None:
@@ -169,6 +169,15 @@ def test_of_those_who_run_out_together_the_first_to_come_goes_first() -> None:
     scheduler = scheduler_of(4, chunks_per_turn=0)
     tickets = submitted(scheduler, *(due(heard=True) for _ in range(3)))
     assert scheduler.speakable(reversed(tickets)) == tickets
+
+
+def test_of_those_who_run_out_together_look_ahead_goes_last() -> None:
+    scheduler = scheduler_of(4, chunks_per_turn=0)
+    (ahead,) = submitted(scheduler, due(heard=True, look_ahead=True))
+    (other,) = submitted(scheduler, due(heard=True))
+    assert scheduler.speakable([ahead, other]) == [other, ahead]
+    other.due_s = 0.1
+    assert scheduler.speakable([ahead, other]) == [ahead, other]
 
 
 def test_who_is_not_due_is_not_spoken() -> None:

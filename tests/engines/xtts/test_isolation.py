@@ -141,20 +141,28 @@ def test_a_slot_that_becomes_free_goes_to_who_waits(folder: Path) -> None:
         assert np.array_equal(heard_samples, np.concatenate([c.samples for c in unread]))
 
 
+def fail_prompt(monkeypatch: pytest.MonkeyPatch, seed: int | None) -> list[int]:
+    """Has the prompt with a seed fail; the list tells whose prompts were read from now on."""
+    begin = Decoder.begin
+    tried: list[int] = []
+
+    def begin_or_fail(decoder: Decoder, slot: int, prompt: Prompt) -> int:
+        tried.append(prompt.rules.seed)
+        if prompt.rules.seed == seed:
+            raise RuntimeError("planted")
+        return begin(decoder, slot, prompt)
+
+    monkeypatch.setattr(Decoder, "begin", begin_or_fail)
+    return tried
+
+
 def test_a_prompt_that_fails_ends_its_own_request_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(XttsEngine(checkpoint_dir=str(folder), precision="float32")) as engine:
         good, *_, bad = jobs(engine, 4)
         whole = speak(engine, good)
-        begin = Decoder.begin
-
-        def begin_or_fail(decoder: Decoder, slot: int, prompt: Prompt) -> int:
-            if prompt.rules.seed == bad.sampling.seed:
-                raise RuntimeError("planted")
-            return begin(decoder, slot, prompt)
-
-        monkeypatch.setattr(Decoder, "begin", begin_or_fail)
+        fail_prompt(monkeypatch, bad.sampling.seed)
         render = engine.render(good)
         with pytest.raises(RuntimeError, match="planted"):
             speak(engine, bad)
@@ -171,16 +179,7 @@ def test_a_second_try_that_fails_ends_its_own_request_alone(
         # Random weights don't stop within the ceiling of a short word.
         bad = RenderJob("Hello.", good.voice, "en", sampling=Sampling(seed=4_711))
         whole = speak(engine, good)
-        begin = Decoder.begin
-        tried: list[int] = []
-
-        def begin_or_fail(decoder: Decoder, slot: int, prompt: Prompt) -> int:
-            tried.append(prompt.rules.seed)
-            if prompt.rules.seed == 4_712:
-                raise RuntimeError("planted")
-            return begin(decoder, slot, prompt)
-
-        monkeypatch.setattr(Decoder, "begin", begin_or_fail)
+        tried = fail_prompt(monkeypatch, 4_712)
         render = engine.render(good)
         with pytest.raises(RuntimeError, match="planted"):
             speak(engine, bad)

@@ -139,7 +139,7 @@ class Scheduler:
         """Returns those whose chunk the vocoder takes now, the most urgent first."""
         due = sorted(
             (ticket for ticket in tickets if ticket.due),
-            key=lambda ticket: (ticket.due_s, ticket.number),
+            key=lambda ticket: (ticket.due_s, ticket.look_ahead, ticket.number),
         )
         first = [ticket for ticket in due if not ticket.heard]
         later = [ticket for ticket in due if ticket.heard]
