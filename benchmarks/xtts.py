@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from tests.xtts_checkpoint import OFFICIAL, load_stock, write_checkpoint
+from tts_service.engines.listener import Listener
 from tts_service.engines.xtts.checkpoint import Checkpoint, load_checkpoint
 from tts_service.engines.xtts.conditioning import Conditioning
 from tts_service.engines.xtts.decoder import Decoder, Prompt
@@ -183,6 +184,7 @@ def _asker(
                 max_codes=codes,
                 speed=1.0,
                 look_ahead=False,
+                listener=Listener(),
             )
         )
         first_s, samples = 0.0, 0
