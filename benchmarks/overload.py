@@ -9,8 +9,9 @@
 
 - *Goodput* is the audio of calls that came to their end, each second.
 - *First audio* is of calls that were let in, from when they were due.
-- *Refused within* is the time of a refusal, from when the call was due.
-- *Hints that held* is how many of those who came again were let in.
+- *Refused within* is the time of a refusal, from when the call was made.
+- *Hints that held* is how many of those who came again were let in. Who would come when the load
+  is over doesn't, for an idle server lets in everybody.
 
 All calls bypass the cache. MP3.
 """
@@ -34,6 +35,7 @@ from tts_client import AsyncClient, Overloaded, RetryPolicy
 from tts_client.load import SENTENCES, LoadReport, closed_loop, open_loop, percentile
 
 _CALLERS = 8
+_REFUSED = "RESOURCE_EXHAUSTED"
 _WARM_UP_S = 5.0
 _BETWEEN_S = 5.0
 
@@ -50,6 +52,7 @@ class Crowd:
         hints_s: what they said.
         returned: of each that came again, whether it was let in.
         whole_s: the audio of calls that came to their end, by the time of that.
+        is_over: whether the load is, so that nobody comes again.
     """
 
     client: AsyncClient
@@ -59,6 +62,7 @@ class Crowd:
     hints_s: list[float] = field(default_factory=list)
     returned: list[bool] = field(default_factory=list)
     whole_s: list[tuple[float, float]] = field(default_factory=list)
+    is_over: bool = False
     _returning: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def speak(self, text: str, /) -> AsyncIterator[float]:
@@ -89,6 +93,8 @@ class Crowd:
 
     async def _come_again(self, text: str, request_id: str, hint_s: float) -> None:
         await asyncio.sleep(hint_s)
+        if self.is_over:
+            return
         audio_ms = 0
         try:
             async for duration_ms in self._call(text, request_id):
@@ -178,6 +184,7 @@ async def _load(
         in_flight_limit=2000,
         seed=round(factor * 10),
     )
+    crowd.is_over = True
     goodput = crowd.goodput(began_s + _WARM_UP_S, began_s + _WARM_UP_S + seconds)
     await crowd.wait_for_all()
     row = _row(factor, report, crowd, goodput)
@@ -190,13 +197,14 @@ async def _load(
 
 
 def _row(factor: float, report: LoadReport, crowd: Crowd, goodput: float) -> Row:
+    admitted = report.calls - report.errors.total()
     figures = {
         "calls/s": report.calls / report.elapsed_s,
-        "refused, %": 100 * report.errors.total() / report.calls,
+        "refused, %": 100 * report.errors[_REFUSED] / report.calls,
         "goodput, s/s": goodput,
         "first audio p50, ms": report.first_audio_ms(50),
         "first audio p95, ms": report.first_audio_ms(95),
-        "calls with gaps, %": 100 * report.underruns / report.calls,
+        "calls with gaps, %": 100 * report.underruns / admitted if admitted else 0.0,
     }
     if crowd.refused_ms:
         figures["refused within, p99, ms"] = percentile(crowd.refused_ms, 99)
