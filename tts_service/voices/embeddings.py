@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voice_store import (
     RECORDING_RATE_HZ,
     PreparedRecording,
+    StorageFullError,
     StoredVoice,
     VoiceStore,
     VoiceStoreError,
@@ -109,7 +110,15 @@ class Embeddings:
     ) -> bytes:
         samples = await asyncio.to_thread(self._store.samples, voice.id, style)
         made = await self._make(engine, fingerprint, samples, voice.language)
-        await asyncio.to_thread(self._store.put_embedding, voice, style, engine, fingerprint, made)
+        try:
+            await asyncio.to_thread(
+                self._store.put_embedding, voice, style, engine, fingerprint, made
+            )
+        except (StorageFullError, OSError) as error:
+            # It is as good as a kept one, and can be made again.
+            structlog.get_logger().warning(
+                "an embedding can't be kept", voice=voice.id, style=style, problem=str(error)
+            )
         return made
 
     async def _make(
