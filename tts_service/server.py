@@ -38,6 +38,7 @@ from .fleet import (
 from .listener import bind, check_exposure, make_gate
 from .ops import systemd
 from .ops.allocator import trim_freed_memory
+from .ops.collector import spare_what_is_loaded
 from .ops.metrics import Metrics, serve_metrics
 from .ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
 from .signals import stop_on_signal
@@ -283,6 +284,7 @@ class Server:
                     ConfigError(f"default_voice: no engine has a voice {default_voice!r}")
                 )
                 return
+            spare_what_is_loaded()
             systemd.notify("READY=1")
             on_ready(self._port, self._summary())
         self._embed_missing()

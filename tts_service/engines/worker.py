@@ -24,6 +24,7 @@ from grpc_health.v1.health import aio as health_aio
 
 from protos.engine.v1 import engine_pb2_grpc
 
+from ..ops.collector import spare_what_is_loaded
 from ..ops.logging import configure_logging
 from ..ops.tracing import NO_TRACER, Tracer, TracingUnavailableError, open_tracer
 from .base import OptionError, find_engine
@@ -110,6 +111,7 @@ async def _serve(
             raise OptionError(f"engine {engine_name!r}: {error}") from error
         engine = await asyncio.to_thread(opener, **options)
         servicer.attach(engine)
+        spare_what_is_loaded()
         await _set_health(health, serving=True)
         log.info("engine ready", voices=len(engine.describe().voices))
         await stop.wait()
