@@ -51,9 +51,11 @@ class FrameMaker:
         return Totals(sample_count, self._byte_count, self._crc32c)
 
     def _frame(self, encoded: EncodedFrame) -> Frame:
+        end_sample = encoded.start_sample + encoded.sample_count
         start_ms = self._ms(encoded.start_sample)
-        start, end = self._timeline.span_at(
-            encoded.start_sample * self._source_rate_hz // self._rate_hz
+        start, end = self._timeline.span_of(
+            encoded.start_sample * self._source_rate_hz // self._rate_hz,
+            end_sample * self._source_rate_hz // self._rate_hz,
         )
         sequence = self._count
         self._count += 1
@@ -63,7 +65,7 @@ class FrameMaker:
             data=encoded.data,
             sequence=sequence,
             start_ms=start_ms,
-            duration_ms=self._ms(encoded.start_sample + encoded.sample_count) - start_ms,
+            duration_ms=self._ms(end_sample) - start_ms,
             start_character=start,
             end_character=end,
         )

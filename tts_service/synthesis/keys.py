@@ -16,8 +16,8 @@ from .request import Utterance
 
 __all__ = ["rendition_key", "segment_keys"]
 
-# Goes up when this program makes other audio of the same parts.
-_VERSION = 1
+# Goes up when this program makes other audio or other frames of the same parts.
+_VERSION = 2
 
 
 def rendition_key(utterance: Utterance) -> str:

@@ -1,6 +1,6 @@
-"""Which part of the text is heard at which sample."""
+"""Which part of the text is heard in which samples."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 __all__ = ["Timeline"]
 
@@ -20,10 +20,19 @@ class Timeline:
             self._spans.append(span)
         self._end += sample_count
 
-    def span_at(self, sample: int) -> tuple[int, int]:
-        """Returns the span that is spoken at `sample`; past the end, the last one.
+    def span_of(self, start: int, end: int) -> tuple[int, int]:
+        """Returns what is spoken from one sample to another, from its first to its last character.
+
+        Where nothing is, in a pause or between no samples at all, it is the span at `start`; past
+        the end, the last one.
 
         Raises:
             IndexError: nothing was added yet.
         """
-        return self._spans[max(0, bisect_right(self._starts, sample) - 1)]
+        first = max(0, bisect_right(self._starts, start) - 1)
+        heard = self._spans[first : max(first + 1, bisect_left(self._starts, end))]
+        spoken = [span for span in heard if span[0] < span[1]]
+        if not spoken:
+            return heard[0]
+        firsts, lasts = zip(*spoken, strict=True)
+        return min(firsts), max(lasts)

@@ -445,8 +445,8 @@ class AudioFormat(_message.Message):
     default. Refused for encodings without a bitrate.
     """
     frame_ms: _builtins.int
-    """Desired length of one `audio` frame, 10 to 100 ms. Codecs with a frame of their own round
-    it to whole codec frames; the header has the result, which is above 100 where one codec
+    """Desired length of one `audio` frame, 10 to 100 ms. Codecs with a frame of their own take
+    whole ones, three at the most; the header has the result, which is above 100 where one codec
     frame is. 0: the encoding's default, and frames that are ready at the same time come as
     one of some 400 ms at the most (ENCODING_OPUS_PACKETS excepted).
     """
@@ -592,12 +592,12 @@ class AudioFrame(_message.Message):
     start_ms: _builtins.int
     """Where this frame's audio begins. The start of a frame is the end of the one before."""
     duration_ms: _builtins.int
-    """How much audio this frame completes. May be 0 in a frame that carries only a header
-    or a trailer.
+    """How much audio this frame completes. May be 0 in a frame that carries only a header, a
+    trailer, or the last of what the codec held back.
     """
     @_builtins.property
     def span(self) -> Global___TextSpan:
-        """The part of the text that is being spoken.
+        """The part of the text that is heard in this frame. Empty in a pause.
         Number 6 is kept for words with their times.
         """
 
