@@ -13,9 +13,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .audit import audit_log
 from .embeddings import parse_embedding_file, read_embedding
 from .errors import (
@@ -28,15 +25,12 @@ from .files import (
     FILE_MODE,
     FOLDER_MODE,
     Folder,
-    IrregularFileError,
     move,
     storage_full_as_error,
 )
-from .flac import content_fingerprint, decode_flac
 from .layout import (
     AUDIT_FILE,
     EMBEDDINGS,
-    MAX_RECORDING_BYTES,
     QUARANTINE,
     STAGING,
     VOICE_FILE,
@@ -44,6 +38,7 @@ from .layout import (
     load_voice,
     recording_file,
 )
+from .recordings import read_recordings
 from .records import Finding, StoredVoice
 from .staging import abandoned, sweep
 
@@ -140,10 +135,12 @@ class _Check:
             self._check_rights(folder, entry, name)
         try:
             voice = load_voice(self._voices, name)
-            _check_recordings(folder, voice)
+            read_recordings(folder, voice)
         except NewerSchemaError as error:
             self.findings.append(Finding(name, str(error), repaired=False))
-        except InvalidRecordError as error:
+        except OSError as error:  # which may be right another time
+            self.findings.append(Finding(name, f"it can't be read: {error}", repaired=False))
+        except (InvalidRecordError, UnreadableRecordingError) as error:
             self._report(name, str(error), partial(self._quarantine, self._voices, name))
         else:
             known = {VOICE_FILE, EMBEDDINGS, *map(recording_file, voice.styles)}
@@ -202,20 +199,6 @@ class _Check:
         if self._repair:
             remedy()
         self.findings.append(Finding(place, problem, self._repair))
-
-
-def _check_recordings(folder: Folder, voice: StoredVoice) -> None:
-    recordings: dict[str, NDArray[np.int16]] = {}
-    for style in voice.styles:
-        name = recording_file(style)
-        try:
-            recordings[style] = decode_flac(folder.read(name, MAX_RECORDING_BYTES))
-        except FileNotFoundError as error:
-            raise InvalidRecordError(f"{name} is missing") from error
-        except (IrregularFileError, UnreadableRecordingError) as error:
-            raise InvalidRecordError(f"{name} can't be read") from error
-    if content_fingerprint(recordings) != voice.content_fingerprint:
-        raise InvalidRecordError("its recordings are not those that were stored")
 
 
 def _is_folder(folder: Folder, name: str) -> bool:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from .errors import InvalidEmbeddingError
-from .files import Folder, IrregularFileError
+from .files import Folder
 
 __all__ = [
     "embedding_file",
@@ -62,10 +62,10 @@ def require_whole_embedding(data: bytes) -> None:
 
 
 def read_embedding(folder: Folder, name: str) -> bytes | None:
-    """Returns an embedding from its folder, or None if there is none that is whole."""
+    """Returns an embedding from its folder, or None if none is whole and can be read."""
     try:
         data = folder.read(name, _MAX_BYTES)
         require_whole_embedding(data)
-    except (FileNotFoundError, IrregularFileError, InvalidEmbeddingError):
+    except (OSError, InvalidEmbeddingError):
         return None
     return data

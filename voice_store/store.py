@@ -1,7 +1,7 @@
 """The voices that were uploaded: on disk, with their descriptions at hand."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,18 +21,18 @@ from .errors import (
     UnreadableRecordingError,
     VoiceExistsError,
 )
-from .files import Folder, IrregularFileError, move, storage_full_as_error
-from .flac import content_fingerprint, decode_flac, encode_flac
+from .files import Folder, move, storage_full_as_error
+from .flac import content_fingerprint, encode_flac
 from .ids import new_voice_id, parse_style, parse_voice_id
 from .layout import (
     EMBEDDINGS,
-    MAX_RECORDING_BYTES,
     STAGING,
     VOICES,
     load_voice,
     read_voice,
     recording_file,
 )
+from .recordings import read_recordings
 from .records import Consent, Finding, PreparedRecording, StoredVoice
 from .staging import finish_deletion, move_out, staged, sweep
 
@@ -176,15 +176,21 @@ class VoiceStore:
         Raises:
             UnknownVoiceError: there is none of this id.
             StorageFullError: the voice is gone, but there was no room to log that. The next
-                `open` does.
+                deletion or `open` does.
         """
         with storage_full_as_error(), self._voice_folder(voice_id) as folder:
             folder.lock()
             with audit_log(self._root) as log:
                 if not self._voices.holds(voice_id, folder):
                     raise UnknownVoiceError(voice_id)
-                name = move_out(self._voices, voice_id, self._staging)
-                self._index = _Index.of([v for v in self.list() if v.id != voice_id])
+                with suppress(OSError):  # what an earlier one, whose disk failed, has left
+                    sweep(self._staging, log)
+                try:
+                    name = move_out(self._voices, voice_id, self._staging)
+                finally:
+                    # It may have moved although that failed.
+                    if not self._voices.holds(voice_id, folder):
+                        self._index = _Index.of([v for v in self.list() if v.id != voice_id])
                 finish_deletion(self._staging, name, folder, log)
 
     def samples(self, voice_id: str, style: str) -> NDArray[np.int16]:
@@ -192,17 +198,17 @@ class VoiceStore:
 
         Raises:
             UnknownVoiceError: there is no such voice, or no such style of it.
-            DamagedVoiceError: the recording is lost or can't be read.
+            DamagedVoiceError: a recording of the voice is lost, can't be read, or isn't what was
+                stored.
         """
         self._require_style(voice_id, style)
-        name = recording_file(style)
         with self._voice_folder(voice_id) as folder:
             try:
-                return decode_flac(folder.read(name, MAX_RECORDING_BYTES))
-            except (FileNotFoundError, IrregularFileError, UnreadableRecordingError) as error:
+                return read_recordings(folder, read_voice(folder))[style]
+            except (UnreadableRecordingError, InvalidRecordError, KeyError, OSError) as error:
                 if not self._voices.holds(voice_id, folder):  # deleted while it was being read
                     raise UnknownVoiceError(voice_id) from error
-                raise DamagedVoiceError(voice_id, f"{name} can't be read") from error
+                raise DamagedVoiceError(voice_id, str(error)) from error
 
     def embedding(self, voice_id: str, style: str, engine: str, fingerprint: str) -> bytes | None:
         """Returns what an engine made of the recording of a style, if it did and it is whole.

@@ -1,16 +1,19 @@
 """The check finds what is wrong in a store, and repairs what it can without losing anything."""
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.voice_data import add_voice, embedding, files_in, recording, sound
 from voice_store import Finding, StoreNotFoundError, VoiceStore, check_store
+from voice_store.files import Folder
 
 
 @pytest.fixture
@@ -143,3 +146,24 @@ def test_what_is_no_store_is_not_touched(tmp_path: Path) -> None:
         with pytest.raises(StoreNotFoundError):
             check_store(path, repair=True)
     assert files_in(tmp_path) == ["draft-0"]
+
+
+@pytest.mark.parametrize("name", ["neutral.flac", "voice.json"])
+def test_a_file_that_the_disk_does_not_give_is_told_of_and_left_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    read = Folder.read
+    anna = (root / "voices" / "anna").stat().st_ino
+
+    def failing(folder: Folder, entry: str, *arguments: Any) -> bytes:
+        if entry == name and os.fstat(folder.descriptor).st_ino == anna:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(folder, entry, *arguments)
+
+    monkeypatch.setattr(Folder, "read", failing)
+    before = files_in(root)
+    (root / "voices" / "zoe" / "happy.flac").touch(0o600)
+    told, repaired = check_store(root, repair=True)
+    assert told == Finding("anna", "it can't be read: [Errno 5] Input/output error", repaired=False)
+    assert (repaired.voice_id, repaired.repaired) == ("zoe", True)
+    assert set(before) < set(files_in(root))

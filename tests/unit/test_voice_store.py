@@ -1,6 +1,7 @@
 """Voices are kept wholly, found again, and gone when they are deleted."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -481,3 +482,75 @@ def _race(count: int, call: Callable[[int], _Result]) -> tuple[list[_Result], li
         futures = [pool.submit(wait_and_call, n) for n in range(count)]
     errors = [error for future in futures if (error := future.exception()) is not None]
     return [future.result() for future in futures if future.exception() is None], errors
+
+
+@pytest.mark.parametrize("style", ["neutral", "sad"])
+def test_a_recording_that_is_not_what_was_stored_is_damage(
+    store: VoiceStore, root: Path, style: str
+) -> None:
+    add_voice(store, "zoe", recording("neutral"), recording("sad", 2))
+    file = root / "voices" / "zoe" / f"{style}.flac"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # one frame of several, which a decoder leaves out
+    file.write_bytes(data)
+    with pytest.raises(DamagedVoiceError, match="not those that were stored"):
+        store.samples("zoe", style)
+
+
+def test_an_embedding_that_cannot_be_read_is_missing(
+    store: VoiceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice, _ = add_voice(store, "zoe", embeddings={"neutral": embedding()})
+    monkeypatch.setattr(
+        Folder, "read", _failing_once(Folder.read, lambda name, *_: name.endswith(".safetensors"))
+    )
+    assert store.missing_embeddings("tone", "1") == ((voice, "neutral"),)
+    assert store.missing_embeddings("tone", "1") == ()
+
+
+def test_what_a_failing_disk_keeps_of_a_deleted_voice_the_next_deletion_erases(
+    store: VoiceStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files_in(root)
+    add_voice(store, "anna")
+    add_voice(store, "zoe")
+    monkeypatch.setattr(
+        Folder, "remove", _failing_once(Folder.remove, lambda name, *_: name.endswith(".flac"))
+    )
+    with pytest.raises(OSError, match="Input/output"):
+        store.delete("zoe")
+    assert [voice.id for voice in store.list()] == ["anna"]
+    assert any(name.endswith(".flac") and "zoe" in name for name in files_in(root))
+    store.delete("anna")
+    assert files_in(root) == before
+    assert sorted(audited(root)) == sorted(
+        [("created", "anna"), ("created", "zoe"), ("deleted", "anna"), ("deleted", "zoe")]
+    )
+
+
+def test_a_voice_is_gone_once_it_was_moved_though_that_could_not_be_made_sure_of(
+    store: VoiceStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_voice(store, "zoe")
+    monkeypatch.setattr(Folder, "sync", _failing_once(Folder.sync, lambda *_: True))
+    with pytest.raises(OSError, match="Input/output"):
+        store.delete("zoe")
+    assert not (root / "voices" / "zoe").exists()
+    with pytest.raises(UnknownVoiceError):
+        store.get("zoe")
+    add_voice(store, "zoe")
+
+
+def _failing_once(
+    method: Callable[..., _Result], is_meant: Callable[..., bool]
+) -> Callable[..., _Result]:
+    """The method of a folder, whose disk fails the first call that is meant."""
+    left = [1]
+
+    def failing(folder: Folder, *arguments: object) -> _Result:
+        if left and is_meant(*arguments):
+            left.clear()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return method(folder, *arguments)
+
+    return failing
