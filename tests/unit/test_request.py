@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from audio_codec import Encoding
 from tts_service.errors import InvalidRequest, NotPossible
 from tts_service.sampling import Sampling
 from tts_service.synthesis import SynthesisRequest, Utterance, VoiceShare, resolve_request
@@ -181,3 +182,23 @@ def test_an_uploaded_voice_is_not_mixed_without_an_engine() -> None:
 
 def test_a_server_without_a_default_voice_asks_for_one() -> None:
     assert _faults() == ["voice"]
+
+
+@pytest.mark.parametrize(
+    ("request_format", "fields"),
+    [
+        (
+            {"encoding": Encoding.PCM_S16LE, "sample_rate_hz": 7, "bitrate_bps": 1, "frame_ms": 3},
+            ["format.sample_rate_hz", "format.bitrate_bps", "format.frame_ms"],
+        ),
+        ({"bitrate_bps": 1, "frame_ms": 101}, ["format.bitrate_bps", "format.frame_ms"]),
+        ({"sample_rate_hz": 1, "bitrate_bps": 64_000}, ["format.sample_rate_hz"]),
+        # Of a rate that MPEG-2 has, which takes no 320 kbit/s.
+        ({"sample_rate_hz": 16_000, "bitrate_bps": 320_000}, ["format.bitrate_bps"]),
+    ],
+)
+def test_all_fields_of_a_format_that_are_at_fault_are_named(
+    request_format: dict[str, Any], fields: list[str]
+) -> None:
+    assert _faults(voice="ben", **request_format) == fields
+    assert _faults(voice="ben", text="", **request_format) == ["text", *fields]

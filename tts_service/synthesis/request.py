@@ -116,18 +116,9 @@ def resolve_request(
         named = {violation.field for violation in violations}
         unmet = _find_unmet(request, voice, language)
         violations += [violation for violation in unmet if violation.field not in named]
-    audio_format = None
-    try:
-        audio_format = resolve_format(
-            request.encoding,
-            source_rate_hz=rate_hz,
-            sample_rate_hz=request.sample_rate_hz,
-            bitrate_bps=request.bitrate_bps,
-            frame_ms=request.frame_ms,
-        )
-    except FormatError as error:
-        violations.append(Violation(f"format.{error.field}", error.problem))
-    if violations or audio_format is None:
+    audio_format, format_problems = _resolve_format(request, rate_hz)
+    violations += format_problems
+    if violations:
         raise InvalidRequest(*violations)
     if voice is None:
         raise VoiceNotFound(request.voice or default_voice)
@@ -156,6 +147,23 @@ def resolve_request(
             language=language,
         ),
     )
+
+
+def _resolve_format(request: SynthesisRequest, rate_hz: int) -> tuple[AudioFormat, list[Violation]]:
+    """Returns the format, without the fields that are at fault, and what is wrong with those."""
+    right: dict[str, int] = {}
+    violations = []
+    audio_format = resolve_format(request.encoding, source_rate_hz=rate_hz)
+    # Bitrates go with a rate, and lengths of frames.
+    for name in ("sample_rate_hz", "bitrate_bps", "frame_ms"):
+        tried = {**right, name: getattr(request, name)}
+        try:
+            audio_format = resolve_format(request.encoding, source_rate_hz=rate_hz, **tried)
+        except FormatError as error:
+            violations.append(Violation(f"format.{error.field}", error.problem))
+        else:
+            right = tried
+    return audio_format, violations
 
 
 def _find_parts(
