@@ -22,6 +22,7 @@ from audio_codec.errors import (
     LengthMismatchError,
     SandboxDiedError,
     SandboxRefusedError,
+    SandboxStartError,
     StreamClosedError,
 )
 from audio_codec.formats import (
@@ -58,6 +59,7 @@ __all__ = [
     "SandboxLimits",
     "SandboxRefusedError",
     "SandboxResult",
+    "SandboxStartError",
     "StreamClosedError",
     "StreamEncoder",
     "StreamResampler",

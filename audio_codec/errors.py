@@ -8,6 +8,7 @@ CodecError
 ├── DecodeError             a file is no audio that can be used; the reason says why
 ├── SandboxRefusedError     the function in the sandbox refused its input, by name
 └── SandboxDiedError        the sandbox ended without an answer
+    └── SandboxStartError   it was not ready in time; no job has reached it
 """
 
 from enum import StrEnum
@@ -110,3 +111,7 @@ class SandboxDiedError(CodecError):
 
     The message says which, for the log; it may hold text from inside the sandbox.
     """
+
+
+class SandboxStartError(SandboxDiedError):
+    """The sandbox was not ready in time, which is nothing that a job could be blamed for."""

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from audio_codec.errors import SandboxDiedError, SandboxRefusedError
+from audio_codec.errors import SandboxDiedError, SandboxRefusedError, SandboxStartError
 
 __all__ = ["FRAME_LENGTH", "MAX_FILES", "Sandbox", "SandboxLimits", "SandboxResult"]
 
@@ -165,6 +165,7 @@ class Sandbox:
 
         Raises:
             SandboxRefusedError: the function refused its input.
+            SandboxStartError: the process took too long to import.
             SandboxDiedError: no answer came, or none that may be.
         """
         if self._used:
@@ -211,7 +212,7 @@ class Sandbox:
                 if "ready" not in await self._receive_frame():
                     raise _MalformedAnswerError("no sign of readiness")
         except TimeoutError:
-            raise SandboxDiedError(
+            raise SandboxStartError(
                 f"the sandbox was not ready within {self._limits.start_s:g} s"
             ) from None
 

@@ -86,7 +86,7 @@ def _bar_doors(*, cpu_s: int, memory_bytes: int) -> None:
     """Gives up what a decoder has no business with. Nothing gets it back but root's powers."""
     used_s = int(time.process_time()) + 1
     # First SIGXCPU, whose name tells why, and a second later SIGKILL.
-    resource.setrlimit(resource.RLIMIT_CPU, (used_s + cpu_s, used_s + cpu_s + 1))
+    _limit(resource.RLIMIT_CPU, used_s + cpu_s, used_s + cpu_s + 1)
     _limit(resource.RLIMIT_CORE, 0)
     # Not a byte into a file, not even into one of the job's.
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -98,11 +98,13 @@ def _bar_doors(*, cpu_s: int, memory_bytes: int) -> None:
     _limit(resource.RLIMIT_NOFILE, 0)
 
 
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Sets both limits, `hard` to `soft` unless it is given, below what there is already."""
+    _, most = resource.getrlimit(kind)
+    limits = (soft, soft if hard is None else hard)
+    if most != resource.RLIM_INFINITY:
+        limits = (min(limits[0], most), min(limits[1], most))
+    resource.setrlimit(kind, limits)
 
 
 def _address_space_bytes() -> int:

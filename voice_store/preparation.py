@@ -65,6 +65,7 @@ def prepare_upload(
 
     Args:
         job: `styles`: the style of each file. `max_duration_s`: of all files together.
+            `max_decoded_bytes`: of one file, see `DecodeLimits`.
         files: readable and seekable.
 
     Returns:
@@ -80,9 +81,11 @@ def prepare_upload(
     parts: dict[str, list[Examined]] = {}
     # One after another, so that only one is in memory as it was decoded.
     for style, file in zip(styles, files, strict=True):
-        recording = _decoded(file, remaining_s, is_first=not parts)
+        name = next(names[style])
+        limits = DecodeLimits(max(0.0, remaining_s), job["max_decoded_bytes"])
+        recording = _decoded(file, limits, name, is_one_of_many=len(files) > 1)
         remaining_s -= recording.samples.shape[1] / recording.sample_rate_hz
-        parts.setdefault(style, []).append(examined(recording, next(names[style])))
+        parts.setdefault(style, []).append(examined(recording, name))
     prepared = [_prepared(style, own) for style, own in parts.items()]
     report = {"styles": [recording.quality.to_json() for recording in prepared]}
     return report, [recording.samples.astype("<i2").tobytes() for recording in prepared]
@@ -100,7 +103,7 @@ def warm_up() -> None:
     with wave.open(file, "wb") as writer:
         writer.setparams((1, 2, 2 * rate_hz, 0, "NONE", ""))
         writer.writeframes((beep * 32767).astype("<i2").tobytes())
-    recording = _decoded(file, 60.0, is_first=True)
+    recording = _decoded(file, DecodeLimits(), "", is_one_of_many=False)
     found = measured(recording, mixed_down(recording.samples))
     # It is no speech; and a peak for the limiter.
     samples = found.take.samples
@@ -116,13 +119,15 @@ def _names(style: str, count: int) -> list[str]:
     return [f"The {style} recording {number} of {count}" for number in range(1, count + 1)]
 
 
-def _decoded(file: BinaryIO, longest_s: float, *, is_first: bool) -> Recording:
+def _decoded(file: BinaryIO, limits: DecodeLimits, name: str, *, is_one_of_many: bool) -> Recording:
     try:
-        audio = decode_audio(file, DecodeLimits(max_duration_s=max(0.0, longest_s)))
+        audio = decode_audio(file, limits)
     except DecodeError as error:
         message = error.message
-        if error.reason is DecodeFailure.TOO_LONG and not is_first:
-            message = "The recordings together are longer than is allowed."
+        if is_one_of_many:
+            message = f"{name}: {message}"
+            if error.reason is DecodeFailure.TOO_LONG:
+                message += " The recordings share one limit, so those before it count."
         raise RecordingRejectedError(_REASONS[error.reason], message) from error
     return Recording(audio.samples, audio.sample_rate_hz)
 

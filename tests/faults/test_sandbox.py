@@ -20,6 +20,7 @@ from audio_codec import (
     SandboxLimits,
     SandboxRefusedError,
     SandboxResult,
+    SandboxStartError,
 )
 from tests.audio_files import AudioFileKind, audio_file, tone
 
@@ -133,13 +134,26 @@ async def test_a_sleeper_ends_at_the_wall_limit() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_limit_that_holds_already_is_not_raised() -> None:
+    # In a process of its own, for what is lowered stays so. Root might raise it.
+    code = (
+        "import resource; from audio_codec.sandbox_child import _limit; "
+        "resource.setrlimit(resource.RLIMIT_CPU, (500, 500)); "
+        "_limit(resource.RLIMIT_CPU, 1000, 1001); "
+        "assert resource.getrlimit(resource.RLIMIT_CPU) == (500, 500); "
+        "_limit(resource.RLIMIT_CPU, 100, 101); "
+        "assert resource.getrlimit(resource.RLIMIT_CPU) == (100, 101)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 async def test_a_slow_start_ends_at_its_limit() -> None:
     sandbox = await Sandbox.start(
         "tests.faults.sandbox_functions:read_files",
         SandboxLimits(start_s=0.3),
         warm_up="tests.faults.sandbox_functions:dawdle",
     )
-    with pytest.raises(SandboxDiedError, match=r"not ready within 0\.3 s"):
+    with pytest.raises(SandboxStartError, match=r"not ready within 0\.3 s"):
         await sandbox.run({})
     assert not psutil.pid_exists(sandbox.pid)
 

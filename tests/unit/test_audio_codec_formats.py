@@ -15,7 +15,7 @@ def test_public_names() -> None:
         *("StreamClosedError", "StreamEncoder", "StreamResampler", "resolve_format"),
         *("Container", "DecodeError", "DecodeFailure", "DecodeLimits", "DecodedAudio"),
         *("decode_audio", "sniff_container", "Sandbox", "SandboxLimits", "SandboxResult"),
-        *("SandboxDiedError", "SandboxRefusedError"),
+        *("SandboxDiedError", "SandboxRefusedError", "SandboxStartError"),
     }
     assert all(hasattr(audio_codec, name) for name in audio_codec.__all__)
 

@@ -255,8 +255,14 @@ def test_any_finite_input_is_kept_within_bounds_or_refused(
     _assert_as_promised(prepared)
 
 
-def _job(*styles: str) -> dict[str, Any]:
-    return {"styles": list(styles), "max_duration_s": 600}
+def _job(
+    *styles: str, max_duration_s: float = 600, max_decoded_bytes: int = 1 << 28
+) -> dict[str, Any]:
+    return {
+        "styles": list(styles),
+        "max_duration_s": max_duration_s,
+        "max_decoded_bytes": max_decoded_bytes,
+    }
 
 
 def _wav(samples: np.ndarray) -> io.BytesIO:
@@ -274,20 +280,28 @@ def test_an_upload_is_prepared_by_style() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "max_duration_s", "reason"),
+    ("data", "limits", "reason", "told"),
     [
-        (b"no audio at all", 600, RejectionReason.NOT_AUDIO),
-        (None, 5, RejectionReason.TOO_LONG),
+        (b"no audio at all", {}, RejectionReason.NOT_AUDIO, "The file is none of"),
+        (None, {"max_duration_s": 5}, RejectionReason.TOO_LONG, "share one limit"),
+        (None, {"max_decoded_bytes": 200_000}, RejectionReason.TOO_LONG, "longer than"),
     ],
 )
 def test_files_that_cannot_be_decoded_are_refused(
-    data: bytes | None, max_duration_s: float, reason: RejectionReason
+    data: bytes | None, limits: dict[str, Any], reason: RejectionReason, told: str
 ) -> None:
     files = [_wav(_ONE), io.BytesIO(data) if data else _wav(_ONE)]
-    job = {"styles": ["neutral", "neutral"], "max_duration_s": max_duration_s}
     with pytest.raises(RecordingRejectedError) as caught:
-        prepare_upload(job, list(files))
+        prepare_upload(_job("neutral", "neutral", **limits), list(files))
     assert caught.value.reason is reason
+    which = 1 if "max_decoded_bytes" in limits else 2
+    assert caught.value.message.startswith(f"The neutral recording {which} of 2: ")
+    assert told in caught.value.message
+
+
+def test_one_that_is_alone_needs_no_name() -> None:
+    with pytest.raises(RecordingRejectedError, match=r"^The file is none of"):
+        prepare_upload(_job("neutral"), [io.BytesIO(b"no audio at all")])
 
 
 async def test_an_upload_is_prepared_in_a_sandbox(tmp_path: Any) -> None:

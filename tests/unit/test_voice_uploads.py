@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from audio_codec import SandboxRefusedError
+from audio_codec import SandboxRefusedError, SandboxStartError
 from tests.voice_data import recording
 from tests.waiting import wait_until
 from tts_service.config import UploadSettings
+from tts_service.errors import Overloaded
 from tts_service.voices import RecordingStart, VoiceDirectory, VoiceMetadata, VoiceUploads
 from tts_service.voices import upload as uploads_module
 from voice_store import (
@@ -142,3 +143,16 @@ async def test_a_reason_that_nobody_knows_is_no_error(case: _Case) -> None:
     with pytest.raises(RecordingRejectedError) as caught:
         await case.uploads._prepare(sandbox, [], [])
     assert caught.value.reason is RejectionReason.NOT_AUDIO
+
+
+async def test_a_sandbox_that_cannot_start_in_time_is_not_the_recordings_fault(
+    case: _Case,
+) -> None:
+    class Sandbox:
+        async def run(self, *_: Any) -> None:
+            raise SandboxStartError("not ready within 30 s")
+
+    sandbox: Any = Sandbox()
+    with pytest.raises(Overloaded) as caught:
+        await case.uploads._prepare(sandbox, [], [])
+    assert (caught.value.reason, caught.value.retry_after_ms) == ("TOO_MANY_UPLOADS", 5_000)

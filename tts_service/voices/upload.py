@@ -17,7 +17,13 @@ from typing import BinaryIO
 
 import structlog
 
-from audio_codec import Sandbox, SandboxDiedError, SandboxLimits, SandboxRefusedError
+from audio_codec import (
+    Sandbox,
+    SandboxDiedError,
+    SandboxLimits,
+    SandboxRefusedError,
+    SandboxStartError,
+)
 from voice_store import (
     DEFAULT_STYLE,
     Consent,
@@ -55,6 +61,7 @@ __all__ = ["RecordingStart", "UploadPart", "VoiceUploads"]
 _PREPARE = "voice_store.preparation:prepare_upload"
 _WARM_UP = "voice_store.preparation:warm_up"
 # What comes back: 31 s of 16-bit samples at 24 kHz for each of at most so many styles.
+_RETRY_MS = 5_000
 _MAX_STYLES = 8
 _MAX_KEPT_BYTES = _MAX_STYLES * 31 * 24_000 * 2
 
@@ -102,7 +109,7 @@ class VoiceUploads:
             RecordingRejectedError: the recordings can't become a voice.
             VoiceExistsError: the id is taken.
             StorageFullError: there is no room.
-            Overloaded: too many uploads are going on.
+            Overloaded: too many uploads are going on, or the machine is too busy for one.
             UploadStalled: no part came for a while.
             EngineUnavailable, RenderFailed: the cloning engine failed; nothing was stored.
         """
@@ -110,7 +117,7 @@ class VoiceUploads:
             raise Overloaded(
                 f"{self._running} uploads are going on, which is the limit",
                 reason="TOO_MANY_UPLOADS",
-                retry_after_ms=5_000,
+                retry_after_ms=_RETRY_MS,
             )
         self._running += 1
         try:
@@ -225,13 +232,25 @@ class VoiceUploads:
     async def _prepare(
         self, sandbox: Sandbox, styles: list[str], spools: list[BinaryIO]
     ) -> tuple[PreparedRecording, ...]:
-        job = {"styles": styles, "max_duration_s": self._limits.max_duration_s}
+        job = {
+            "styles": styles,
+            "max_duration_s": self._limits.max_duration_s,
+            # Of it twice as much is held at once, and the rest of the work takes its part.
+            "max_decoded_bytes": self._limits.prepare_memory_bytes // 4,
+        }
         try:
             result = await sandbox.run(job, spools)
             return parse_prepared(result.report, result.blobs, styles)
         except SandboxRefusedError as error:
             reason = RejectionReason.__members__.get(error.reason, RejectionReason.NOT_AUDIO)
             raise RecordingRejectedError(reason, error.message) from None
+        except SandboxStartError as error:
+            structlog.get_logger().error("preparation did not start", error=str(error))
+            raise Overloaded(
+                "this server has no time to prepare recordings now",
+                reason="TOO_MANY_UPLOADS",
+                retry_after_ms=_RETRY_MS,
+            ) from None
         except (SandboxDiedError, InvalidRecordError, ValueError) as error:
             structlog.get_logger().warning("preparation died", error=str(error))
             raise RecordingRejectedError(
