@@ -72,11 +72,20 @@ def main() -> int:
 def _run(benchmark: Benchmark, folder: Path) -> bool:
     """Runs one and keeps what it prints; whether it went well."""
     print(f"\n{benchmark.name} ...", file=sys.stderr, flush=True)
+    # Or the figures of an earlier run would stand for one that fails.
+    figures, kept = folder / f"{benchmark.name}.json", folder / f"{benchmark.name}.md"
+    figures.unlink(missing_ok=True)
+    machine = Machine.here()
     command = [sys.executable, str(_HERE / f"{benchmark.name}.py"), *benchmark.flags]
-    command += ["--json", str(folder / f"{benchmark.name}.json")]
+    command += ["--json", str(figures)]
     done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)
-    (folder / f"{benchmark.name}.txt").write_text(done.stdout)
+    section = done.stdout.strip()
+    if not section.startswith("## "):
+        section = f"## {benchmark.name}.py\n\n```text\n{section}\n```"
+    if done.returncode:
+        section += "\n\nIt failed."
+    kept.write_text(f"{section}\n\nCommit {machine.commit or 'unknown'}, {machine.date}.\n")
     return done.returncode == 0
 
 
@@ -84,17 +93,12 @@ def _write_summary(folder: Path) -> None:
     """Joins what the latest run of each has printed."""
     machine = Machine.here()
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    parts = ["# Benchmarks", f"{machine}, {machine.system}. {packages}. {machine.date}."]
-    if machine.commit:
-        parts.append(f"Commit {machine.commit}.")
+    parts = [f"# Benchmarks\n\n{machine}, {machine.system}. {packages}.\n"]
     for benchmark in BENCHMARKS:
-        kept = folder / f"{benchmark.name}.txt"
-        printed = kept.read_text().strip() if kept.exists() else ""
-        if printed.startswith("## "):
-            parts.append(printed)
-        elif printed:
-            parts.append(f"## {benchmark.name}.py\n\n```text\n{printed}\n```")
-    (folder / "bench.md").write_text("\n\n".join(parts) + "\n")
+        kept = folder / f"{benchmark.name}.md"
+        if kept.exists():
+            parts.append(kept.read_text())
+    (folder / "bench.md").write_text("\n".join(parts))
 
 
 if __name__ == "__main__":
