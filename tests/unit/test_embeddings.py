@@ -9,7 +9,7 @@ import pytest
 from protos.engine.v1 import engine_pb2
 from tts_service.errors import EngineUnavailable
 from tts_service.voices import Embeddings
-from voice_store import PreparedRecording, StorageFullError
+from voice_store import PreparedRecording, StorageFullError, UnknownVoiceError
 
 
 class _Engine:
@@ -33,8 +33,15 @@ async def test_one_by_another_model_is_not_taken() -> None:
         await embeddings.make_for("e", "old", [recording], "en")
 
 
-class _FullStore:
-    """A voice store without room for anything."""
+class _Store:
+    """A voice store with one voice, and without room for anything."""
+
+    def __init__(self, voice: Any) -> None:
+        self.voice = voice
+
+    def get(self, voice_id: str) -> Any:
+        assert voice_id == self.voice.id
+        return self.voice
 
     def embedding(self, *_: Any) -> None:
         return None
@@ -46,14 +53,23 @@ class _FullStore:
         raise StorageFullError
 
 
+def _voice(content: str) -> Any:
+    """One that was uploaded, as a catalog has it."""
+    stored = SimpleNamespace(id="anna", language="en", content_fingerprint=content)
+    return SimpleNamespace(id="anna", engine="e", model_fingerprint="new", stored=stored)
+
+
 async def test_one_that_cannot_be_kept_speaks_all_the_same() -> None:
     fleet: Any = _Engine()
-    store: Any = _FullStore()
+    voice = _voice("a")
+    store: Any = _Store(voice.stored)
     embeddings = Embeddings(store, fleet, engine_wait_s=1)
-    voice: Any = SimpleNamespace(
-        id="anna",
-        engine="e",
-        model_fingerprint="new",
-        stored=SimpleNamespace(id="anna", language="en"),
-    )
     assert await embeddings.get(voice, "neutral") == b"voice"
+
+
+async def test_nobody_speaks_with_the_voice_that_has_the_id_by_now() -> None:
+    fleet: Any = _Engine()
+    store: Any = _Store(_voice("b").stored)
+    embeddings = Embeddings(store, fleet, engine_wait_s=1)
+    with pytest.raises(UnknownVoiceError):
+        await embeddings.get(_voice("a"), "neutral")

@@ -39,10 +39,19 @@ class _Connection:
 
     Args:
         busy: the calls that it refuses, counted from 0.
+        rates_hz: of its calls, where it isn't `_RATE_HZ`.
     """
 
-    def __init__(self, chunks: int, *, is_lost: bool = False, busy: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        chunks: int,
+        *,
+        is_lost: bool = False,
+        busy: tuple[int, ...] = (),
+        rates_hz: tuple[int, ...] = (),
+    ) -> None:
         self.jobs: list[SegmentJob] = []
+        self._rates_hz = rates_hz
         self._chunks = chunks
         self._is_lost = is_lost
         self._busy = busy
@@ -52,7 +61,8 @@ class _Connection:
         self.jobs.append(job)
         if len(self.jobs) - 1 in self._busy:
             raise Overloaded("is busy", reason="ENGINE_BUSY", retry_after_ms=20)
-        yield RenderStream(_RATE_HZ, None, self._audio(len(job.text)))
+        rate_hz = dict(enumerate(self._rates_hz)).get(len(self.jobs) - 1, _RATE_HZ)
+        yield RenderStream(rate_hz, None, self._audio(len(job.text)))
 
     async def _audio(self, characters: int) -> AsyncIterator[SegmentAudio]:
         for _ in range(self._chunks):
@@ -164,6 +174,16 @@ async def test_nothing_is_spoken_twice() -> None:
         await _samples(fleet)
     assert caught.value.reason == "WORKER_LOST"
     assert len(fleet.connections) == 1
+
+
+async def test_another_rate_is_not_encoded_as_if_it_were_the_first() -> None:
+    connection = _Connection(2, rates_hz=(_RATE_HZ, 16_000))
+    with pytest.raises(EngineUnavailable, match="another model") as caught:
+        await _samples(_Fleet(connection), "One here. Two there.")
+    assert (caught.value.reason, caught.value.retry_after_ms) == ("WORKER_LOST", 1000)
+    connection = _Connection(2, rates_hz=(16_000, 16_000))
+    pause = 16_000 * SENTENCE_PAUSE_MS // 1000
+    assert await _samples(_Fleet(connection), "One here. Two there.") == 4 * _CHUNK + pause
 
 
 async def test_a_busy_engine_refuses_a_caller_who_hears_nothing_yet() -> None:

@@ -1,8 +1,9 @@
 """`engine.v1.Engine` on top of an `Engine`: proto to domain, and threads to asyncio.
 
-A render is pulled, one chunk at a time, on as many threads as the engine renders at once, or, if
-it lets renders wait for their turn, has open at once. So nothing is computed that nobody reads,
-callers of a busy engine take turns chunk by chunk, and there is no queue to bound.
+A render is pulled, one chunk at a time, on as many threads as the engine renders at once, and as
+many again for renders that give way, or, if the engine lets renders wait for their turn, as it has
+open at once. So nothing is computed that nobody reads, callers of a busy engine take turns chunk by
+chunk, and there is no queue to bound.
 """
 
 import asyncio

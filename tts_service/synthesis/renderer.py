@@ -134,6 +134,7 @@ class _Rendering:
         self._request_id = request_id
         self._engine_wait_s = engine_wait_s
         self._speakers: tuple[Speaker, ...] = ()
+        self._rate_hz = 0  # of what has been spoken so far
         self._run_count = 0
         self._ahead_ms = ahead_ms
         self._untaken_s = 0.0  # what is in the queue
@@ -266,6 +267,16 @@ class _Rendering:
         span: tuple[int, int],
         total: int | None,
     ) -> None:
+        if self._rate_hz not in (0, rate_hz):
+            # A voice's file was replaced, and its worker with it, between two segments. At the rate
+            # of the first they would be too fast or too slow, and too high or too low.
+            raise EngineUnavailable(
+                self._utterance.voice.engine,
+                "came back with another model meanwhile",
+                reason="WORKER_LOST",
+                retry_after_ms=1000,
+            )
+        self._rate_hz = rate_hz
         start = 0
         while start < len(samples):
             run_ms = _RUN_MS if self._run_count else _FIRST_RUN_MS

@@ -16,6 +16,7 @@ from voice_store import (
     PreparedRecording,
     StorageFullError,
     StoredVoice,
+    UnknownVoiceError,
     VoiceStore,
     VoiceStoreError,
 )
@@ -45,18 +46,22 @@ class Embeddings:
 
         Raises:
             EngineUnavailable, RenderFailed: it had to be made and could not.
-            UnknownVoiceError: the voice was deleted meanwhile.
+            UnknownVoiceError: the voice was deleted meanwhile, even if its id was given to another
+                one.
             ValueError: the voice came with an engine.
         """
         if voice.stored is None:
             raise ValueError(f"voice {voice.id!r} came with an engine")
         stored, engine, fingerprint = voice.stored, voice.engine, voice.model_fingerprint
-        kept = await self._load(stored, style, engine, fingerprint)
-        if kept is not None:
-            return kept
-        async with self._making:
-            kept = await self._load(stored, style, engine, fingerprint)
-            return kept or await self._make_and_keep(stored, style, engine, fingerprint)
+        found = await self._load(stored, style, engine, fingerprint)
+        if found is None:
+            async with self._making:
+                found = await self._load(stored, style, engine, fingerprint)
+                found = found or await self._make_and_keep(stored, style, engine, fingerprint)
+        # It was read by the voice's id, which somebody else may have by now.
+        if self._store.get(stored.id) != stored:
+            raise UnknownVoiceError(stored.id)
+        return found
 
     async def make_for(
         self,
