@@ -107,4 +107,4 @@ class Turns:
 def _give_way() -> None:
     """Has the kernel run the calling thread when others leave it time."""
     if sys.platform == "linux":  # elsewhere it would be the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _GIVE_WAY_NICENESS)
+        os.nice(_GIVE_WAY_NICENESS)
