@@ -26,6 +26,9 @@ from audio_codec.resample import StreamResampler, resampled_count
 # other bytes with another.
 ENCODER_VERSION = f"1 av {version('av')} ffmpeg {av.ffmpeg_version_info} soxr {version('soxr')}"
 
+# 36 dB above full scale, where all of it is as loud as it gets.
+_LOUDEST = 64.0
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
@@ -110,6 +113,8 @@ class StreamEncoder:
             raise ValueError("samples must be one channel of shape (n,)")
         self._source_count += len(samples)
         clean = np.nan_to_num(samples.astype(np.float32, copy=False), posinf=1.0, neginf=-1.0)
+        # A resampler would make infinities of the largest numbers, and of those no number.
+        np.clip(clean, -_LOUDEST, _LOUDEST, out=clean)
         try:
             return self._frames(self._encode_blocks(self._resampler.process(clean)))
         except av.FFmpegError as error:

@@ -116,6 +116,19 @@ def test_too_loud_saturates_and_nonsense_is_silence() -> None:
     assert heard.tolist() == [32767, 32767, 32767, -32768, -32768, -32768, 0, 16384]
 
 
+def test_the_largest_numbers_saturate_whatever_the_rate() -> None:
+    samples = np.zeros(4800, np.float32)
+    samples[2400:2500] = np.finfo(np.float32).max
+    audio_format = resolve_format(
+        Encoding.PCM_S16LE, source_rate_hz=SOURCE_HZ, sample_rate_hz=16_000
+    )
+    with StreamEncoder(audio_format, source_rate_hz=SOURCE_HZ) as encoder:
+        frames = encoder.encode(samples) + encoder.finish()
+    heard = np.frombuffer(b"".join(frame.data for frame in frames), "<i2")
+    at = 2450 * 16_000 // SOURCE_HZ
+    assert heard[at - 10 : at + 10].tolist() == [32767] * 20
+
+
 def test_wav_sizes_are_true_when_the_length_was_promised() -> None:
     audio_format = resolve_format(Encoding.WAV, source_rate_hz=SOURCE_HZ, sample_rate_hz=16000)
     encoder = StreamEncoder(audio_format, source_rate_hz=SOURCE_HZ, source_sample_count=4411)
