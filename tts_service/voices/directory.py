@@ -1,9 +1,9 @@
 """Brings the engines' voices and the uploaded ones together in one catalog."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from protos.engine.v1 import engine_pb2
-from voice_store import StoredVoice, VoiceStore
+from voice_store import VoiceStore
 
 from ..fleet import Fleet, Supervisor
 from .catalog import Catalog, Voice, language_matches
@@ -40,9 +40,7 @@ class VoiceDirectory:
 
     def refresh(self) -> None:
         """Takes in what has changed."""
-        cloner = self.cloning_engine()
-        uploaded = (_uploaded_voice(stored, cloner) for stored in self._store.list())
-        self._catalog = Catalog([*self._engine_voices(), *uploaded])
+        self._catalog = Catalog([*self._engine_voices(), *self._uploaded_voices()])
 
     def _engine_voices(self) -> Iterator[Voice]:
         for engine in self._fleet.engines:
@@ -61,34 +59,28 @@ class VoiceDirectory:
                     traits=traits,
                 )
 
+    def _uploaded_voices(self) -> Iterator[Voice]:
+        cloner = self.cloning_engine()
+        # There may be thousands: what they share is made once.
+        description = engine_pb2.DescribeResponse()
+        if cloner is not None and cloner.description is not None:
+            description = cloner.description
+        traits = EngineTraits.of(description)
+        spoken = tuple(map(usual_case, description.clone_languages))
+        for stored in self._store.list():
+            yield Voice(
+                id=stored.id,
+                display_name=stored.display_name,
+                engine="" if cloner is None else cloner.engine,
+                engine_voice="",
+                languages=_own_first(spoken, stored.language) or (stored.language,),
+                sample_rate_hz=description.clone_sample_rate_hz,
+                model_fingerprint=description.model_fingerprint,
+                traits=traits,
+                stored=stored,
+            )
 
-def _uploaded_voice(stored: StoredVoice, engine: Supervisor | None) -> Voice:
-    if engine is None or engine.description is None:
-        return Voice(
-            id=stored.id,
-            display_name=stored.display_name,
-            engine="",
-            engine_voice="",
-            languages=(stored.language,),
-            sample_rate_hz=0,
-            model_fingerprint="",
-            traits=EngineTraits(),
-            stored=stored,
-        )
-    description = engine.description
-    # A cloned voice speaks all languages of its engine, the one it was recorded in first.
-    languages = sorted(
-        map(usual_case, description.clone_languages),
-        key=lambda tag: not language_matches(tag, stored.language),
-    )
-    return Voice(
-        id=stored.id,
-        display_name=stored.display_name,
-        engine=engine.engine,
-        engine_voice="",
-        languages=tuple(languages),
-        sample_rate_hz=description.clone_sample_rate_hz,
-        model_fingerprint=description.model_fingerprint,
-        traits=EngineTraits.of(description),
-        stored=stored,
-    )
+
+def _own_first(spoken: Sequence[str], own: str) -> tuple[str, ...]:
+    """A cloned voice speaks all languages of its engine, the one it was recorded in first."""
+    return tuple(sorted(spoken, key=lambda tag: not language_matches(tag, own)))
