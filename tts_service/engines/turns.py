@@ -106,5 +106,7 @@ class Turns:
 
 def _give_way() -> None:
     """Has the kernel run the calling thread when others leave it time."""
-    if sys.platform == "linux":  # elsewhere it would be the whole process
+    # Linux counts it by thread, elsewhere it would be the whole process. It adds to the server's
+    # own, below which only root may go.
+    if sys.platform == "linux":
         os.nice(_GIVE_WAY_NICENESS)
