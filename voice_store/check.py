@@ -99,7 +99,11 @@ class _Check:
                 self._check_rights(self._root, name, name)
         self._check_staging()
         for name in self._voices.names():
-            self._check_entry(name)
+            try:
+                with storage_full_as_error():
+                    self._check_entry(name)
+            except OSError as error:  # the disk failed, which it may not do another time
+                self.findings.append(Finding(name, f"it can't be checked: {error}", repaired=False))
 
     def _check_staging(self) -> None:
         for name in self._staging.names():
@@ -108,13 +112,15 @@ class _Check:
                     self._report(f"{STAGING}/{name}", "stray", partial(self._staging.remove, name))
         if self._repair:
             with audit_log(self._root) as log:
-                names = sweep(self._staging, log)
+                left = sweep(self._staging, log)
         else:
-            names = [name for name, _ in abandoned(self._staging)]
-        self.findings += [
-            Finding(f"{STAGING}/{name}", "left by a process that died", self._repair)
-            for name in names
-        ]
+            left = {name: None for name, _ in abandoned(self._staging)}
+        for name, error in left.items():
+            problem = "left by a process that died"
+            if error is not None:
+                problem += f", and can't be removed: {error}"
+            repaired = self._repair and error is None
+            self.findings.append(Finding(f"{STAGING}/{name}", problem, repaired))
 
     def _check_entry(self, name: str) -> None:
         try:
@@ -138,8 +144,6 @@ class _Check:
             read_recordings(folder, voice)
         except NewerSchemaError as error:
             self.findings.append(Finding(name, str(error), repaired=False))
-        except OSError as error:  # which may be right another time
-            self.findings.append(Finding(name, f"it can't be read: {error}", repaired=False))
         except (InvalidRecordError, UnreadableRecordingError) as error:
             self._report(name, str(error), partial(self._quarantine, self._voices, name))
         else:

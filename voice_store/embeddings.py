@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from .errors import InvalidEmbeddingError
-from .files import Folder
+from .files import Folder, IrregularFileError
 
 __all__ = [
     "embedding_file",
@@ -62,10 +62,14 @@ def require_whole_embedding(data: bytes) -> None:
 
 
 def read_embedding(folder: Folder, name: str) -> bytes | None:
-    """Returns an embedding from its folder, or None if none is whole and can be read."""
+    """Returns an embedding from its folder, or None if there is none that is whole.
+
+    Raises:
+        OSError: the disk failed.
+    """
     try:
         data = folder.read(name, _MAX_BYTES)
         require_whole_embedding(data)
-    except (OSError, InvalidEmbeddingError):
+    except (FileNotFoundError, IrregularFileError, InvalidEmbeddingError):
         return None
     return data

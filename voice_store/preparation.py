@@ -83,7 +83,7 @@ def prepare_upload(
     for style, file in zip(styles, files, strict=True):
         name = next(names[style])
         limits = DecodeLimits(max(0.0, remaining_s), job["max_decoded_bytes"])
-        recording = _decoded(file, limits, name, is_one_of_many=len(files) > 1)
+        recording = _decoded(file, limits, name if len(files) > 1 else "", is_first=not parts)
         remaining_s -= recording.samples.shape[1] / recording.sample_rate_hz
         parts.setdefault(style, []).append(examined(recording, name))
     prepared = [_prepared(style, own) for style, own in parts.items()]
@@ -103,7 +103,7 @@ def warm_up() -> None:
     with wave.open(file, "wb") as writer:
         writer.setparams((1, 2, 2 * rate_hz, 0, "NONE", ""))
         writer.writeframes((beep * 32767).astype("<i2").tobytes())
-    recording = _decoded(file, DecodeLimits(), "", is_one_of_many=False)
+    recording = _decoded(file, DecodeLimits(), "", is_first=True)
     found = measured(recording, mixed_down(recording.samples))
     # It is no speech; and a peak for the limiter.
     samples = found.take.samples
@@ -119,15 +119,13 @@ def _names(style: str, count: int) -> list[str]:
     return [f"The {style} recording {number} of {count}" for number in range(1, count + 1)]
 
 
-def _decoded(file: BinaryIO, limits: DecodeLimits, name: str, *, is_one_of_many: bool) -> Recording:
+def _decoded(file: BinaryIO, limits: DecodeLimits, name: str, *, is_first: bool) -> Recording:
     try:
         audio = decode_audio(file, limits)
     except DecodeError as error:
-        message = error.message
-        if is_one_of_many:
-            message = f"{name}: {message}"
-            if error.reason is DecodeFailure.TOO_LONG:
-                message += " The recordings share one limit, so those before it count."
+        message = f"{name}: {error.message}" if name else error.message
+        if error.reason is DecodeFailure.TOO_LONG and not is_first:
+            message += " All recordings share one limit, and those before it count."
         raise RecordingRejectedError(_REASONS[error.reason], message) from error
     return Recording(audio.samples, audio.sample_rate_hz)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from .audit import AuditedAction, AuditEvent, AuditLog
 from .errors import InvalidRecordError
-from .files import Folder, move
+from .files import Folder, move, storage_full_as_error
 from .layout import VOICE_FILE, read_voice
 
 __all__ = ["abandoned", "finish_deletion", "move_out", "staged", "sweep"]
@@ -64,7 +64,7 @@ def finish_deletion(
     """
     voice_id = name.split("-", 2)[-1]
     created, fingerprint = _BEGINNING, ""
-    with suppress(InvalidRecordError):
+    with suppress(InvalidRecordError, OSError):
         voice = read_voice(folder)
         created, fingerprint = voice.create_time, voice.content_fingerprint
     # First what takes room: a full disk must not keep the log from being written.
@@ -85,14 +85,26 @@ def abandoned(staging: Folder) -> Iterator[tuple[str, Folder]]:
                 yield name, folder
 
 
-def sweep(staging: Folder, log: AuditLog) -> list[str]:
-    """Clears away what dead processes left, and returns its names."""
-    swept = []
+def sweep(staging: Folder, log: AuditLog) -> dict[str, OSError | None]:
+    """Clears away what dead processes left.
+
+    Returns:
+        The name of each, and what kept it from being removed, if anything did.
+
+    Raises:
+        StorageFullError: there was no room to log a deletion.
+    """
+    swept: dict[str, OSError | None] = {}
     for name, folder in abandoned(staging):
-        if name.startswith(f"{_DELETION}-"):
-            finish_deletion(staging, name, folder, log, resumed=True)
+        try:
+            with storage_full_as_error():
+                if name.startswith(f"{_DELETION}-"):
+                    finish_deletion(staging, name, folder, log, resumed=True)
+                else:
+                    staging.remove(name)
+                    staging.sync()
+        except OSError as error:  # the others go all the same
+            swept[name] = error
         else:
-            staging.remove(name)
-            staging.sync()
-        swept.append(name)
+            swept[name] = None
     return swept

@@ -17,6 +17,7 @@ from .embeddings import embedding_file, read_embedding, require_whole_embedding
 from .errors import (
     DamagedVoiceError,
     InvalidRecordError,
+    StorageFullError,
     UnknownVoiceError,
     UnreadableRecordingError,
     VoiceExistsError,
@@ -49,7 +50,7 @@ class VoiceStore:
     that are not named are OSError.
 
     Attributes:
-        broken: what could not be loaded and was left out.
+        broken: what could not be loaded, or cleared away, and was left out.
     """
 
     def __init__(self, root: Folder, voices: Folder, staging: Folder) -> None:
@@ -75,8 +76,13 @@ class VoiceStore:
             staging = opened.enter_context(folder.ensure_folder(STAGING))
             store = cls(folder, voices, staging)
             with audit_log(folder) as log:
-                sweep(staging, log)
+                left = sweep(staging, log)
                 store._load(log)
+                store.broken += tuple(
+                    Finding(f"{STAGING}/{name}", f"it can't be removed: {error}", repaired=False)
+                    for name, error in left.items()
+                    if error is not None
+                )
             opened.pop_all()
         return store
 
@@ -183,8 +189,8 @@ class VoiceStore:
             with audit_log(self._root) as log:
                 if not self._voices.holds(voice_id, folder):
                     raise UnknownVoiceError(voice_id)
-                with suppress(OSError):  # what an earlier one, whose disk failed, has left
-                    sweep(self._staging, log)
+                with suppress(OSError, StorageFullError):
+                    sweep(self._staging, log)  # what an earlier one, whose disk failed, has left
                 try:
                     name = move_out(self._voices, voice_id, self._staging)
                 finally:
@@ -211,7 +217,7 @@ class VoiceStore:
                 raise DamagedVoiceError(voice_id, str(error)) from error
 
     def embedding(self, voice_id: str, style: str, engine: str, fingerprint: str) -> bytes | None:
-        """Returns what an engine made of the recording of a style, if it did and it is whole.
+        """Returns what an engine made of the recording of a style, if that is whole and readable.
 
         Raises:
             UnknownVoiceError: there is no such voice, or no such style of it.
@@ -223,7 +229,7 @@ class VoiceStore:
                 folder.open_folder(EMBEDDINGS) as embeddings,
             ):
                 return read_embedding(embeddings, embedding_file(engine, fingerprint, style))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # it is made again
             return None
 
     def put_embedding(

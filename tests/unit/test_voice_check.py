@@ -164,6 +164,42 @@ def test_a_file_that_the_disk_does_not_give_is_told_of_and_left_alone(
     before = files_in(root)
     (root / "voices" / "zoe" / "happy.flac").touch(0o600)
     told, repaired = check_store(root, repair=True)
-    assert told == Finding("anna", "it can't be read: [Errno 5] Input/output error", repaired=False)
+    assert told == Finding(
+        "anna", "it can't be checked: [Errno 5] Input/output error", repaired=False
+    )
     assert (repaired.voice_id, repaired.repaired) == ("zoe", True)
     assert set(before) < set(files_in(root))
+
+
+def test_an_embedding_that_the_disk_does_not_give_is_left_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, before = Folder.read, files_in(root)
+
+    def failing(folder: Folder, entry: str, *arguments: Any) -> bytes:
+        if entry.endswith(".safetensors"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(folder, entry, *arguments)
+
+    monkeypatch.setattr(Folder, "read", failing)
+    (finding,) = check_store(root, repair=True)
+    assert (finding.voice_id, finding.repaired) == ("zoe", False)
+    assert files_in(root) == before
+
+
+def test_what_cannot_be_cleared_away_is_told_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = Folder.remove
+    for name in ("draft-1", "draft-2"):
+        (root / "staging" / name).mkdir(mode=0o700)
+
+    def failing(folder: Folder, entry: str) -> None:
+        if entry == "draft-1":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        remove(folder, entry)
+
+    monkeypatch.setattr(Folder, "remove", failing)
+    found = {finding.voice_id: finding for finding in check_store(root, repair=True)}
+    assert [found[f"staging/draft-{n}"].repaired for n in (1, 2)] == [False, True]
+    assert "Input/output error" in found["staging/draft-1"].problem

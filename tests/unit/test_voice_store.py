@@ -528,6 +528,36 @@ def test_what_a_failing_disk_keeps_of_a_deleted_voice_the_next_deletion_erases(
     )
 
 
+def test_a_deletion_ends_though_a_description_cannot_be_read(
+    store: VoiceStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files_in(root)
+    add_voice(store, "zoe")
+    monkeypatch.setattr(
+        Folder, "read", _failing_once(Folder.read, lambda name, *_: name == "voice.json")
+    )
+    store.delete("zoe")
+    assert files_in(root) == before
+
+
+def test_what_cannot_be_cleared_away_keeps_no_store_from_opening(
+    store: VoiceStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files_in(root)
+    for name in ("draft-1", "draft-2", "deletion-3-zoe"):
+        (root / "staging" / name).mkdir(mode=0o700)
+        (root / "staging" / name / "neutral.flac").touch(mode=0o600)
+    monkeypatch.setattr(
+        Folder, "remove", _failing_once(Folder.remove, lambda name: name == "draft-1")
+    )
+    with VoiceStore.open(root) as again:
+        (finding,) = again.broken
+    assert finding.voice_id == "staging/draft-1"
+    assert "Input/output error" in finding.problem
+    left = set(files_in(root)) - set(before)
+    assert left == {"staging/draft-1", "staging/draft-1/neutral.flac"}
+
+
 def test_a_voice_is_gone_once_it_was_moved_though_that_could_not_be_made_sure_of(
     store: VoiceStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
