@@ -8,7 +8,7 @@ CodecError
 ├── DecodeError             a file is no audio that can be used; the reason says why
 ├── SandboxRefusedError     the function in the sandbox refused its input, by name
 └── SandboxDiedError        the sandbox ended without an answer
-    └── SandboxStartError   it was not ready in time; no job has reached it
+    └── SandboxStartError   it did not start, or not in time; no job has reached it
 """
 
 from enum import StrEnum
@@ -114,4 +114,4 @@ class SandboxDiedError(CodecError):
 
 
 class SandboxStartError(SandboxDiedError):
-    """The sandbox was not ready in time, which is nothing that a job could be blamed for."""
+    """The sandbox did not start, or not in time, for which no job is to blame."""

@@ -21,15 +21,17 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
 from audio_codec.errors import SandboxDiedError, SandboxRefusedError, SandboxStartError
 
 __all__ = ["FRAME_LENGTH", "MAX_FILES", "Sandbox", "SandboxLimits", "SandboxResult"]
+
+_Result = TypeVar("_Result")
 
 # What crosses the socket, either way, is JSON behind its length.
 FRAME_LENGTH = struct.Struct("!I")
@@ -165,7 +167,7 @@ class Sandbox:
 
         Raises:
             SandboxRefusedError: the function refused its input.
-            SandboxStartError: the process took too long to import.
+            SandboxStartError: the process ended before it took the job, or took too long to import.
             SandboxDiedError: no answer came, or none that may be.
         """
         if self._used:
@@ -174,12 +176,11 @@ class Sandbox:
             raise ValueError(f"at most {MAX_FILES} files")
         self._used = True
         try:
-            await self._exchange_ready()
-            return await self._exchange_job(job, files)
-        except _ChannelClosedError:
-            raise SandboxDiedError(f"the sandbox {await self._ending()}") from None
-        except _MalformedAnswerError as error:
-            raise SandboxDiedError(f"the sandbox sent a malformed answer: {error}") from None
+            try:
+                await self._told(self._exchange_ready())
+            except SandboxDiedError as error:
+                raise SandboxStartError(str(error)) from None
+            return await self._told(self._exchange_job(job, files))
         finally:
             await self.close()
 
@@ -206,13 +207,22 @@ class Sandbox:
     ) -> None:
         await self.close()
 
+    async def _told(self, exchange: Awaitable[_Result]) -> _Result:
+        """Awaits an exchange, and tells how the process ended in its midst."""
+        try:
+            return await exchange
+        except _ChannelClosedError:
+            raise SandboxDiedError(f"the sandbox {await self._ending()}") from None
+        except _MalformedAnswerError as error:
+            raise SandboxDiedError(f"the sandbox sent a malformed answer: {error}") from None
+
     async def _exchange_ready(self) -> None:
         try:
             async with asyncio.timeout(self._limits.start_s):
                 if "ready" not in await self._receive_frame():
                     raise _MalformedAnswerError("no sign of readiness")
         except TimeoutError:
-            raise SandboxStartError(
+            raise SandboxDiedError(
                 f"the sandbox was not ready within {self._limits.start_s:g} s"
             ) from None
 

@@ -120,6 +120,16 @@ async def test_failures_are_told_and_contained(function: str, told: str) -> None
     assert psutil.Process().memory_info().rss - rss_before < 8_000_000
 
 
+@pytest.mark.parametrize("warm_up", ["fail_early", "leave_early", "no_such_function"])
+async def test_a_job_is_not_blamed_for_a_start_that_fails(warm_up: str) -> None:
+    functions = "tests.faults.sandbox_functions"
+    sandbox = await Sandbox.start(
+        f"{functions}:read_files", _LIMITS, warm_up=f"{functions}:{warm_up}"
+    )
+    with pytest.raises(SandboxStartError):
+        await sandbox.run({})
+
+
 async def test_an_endless_loop_ends_at_the_cpu_limit() -> None:
     began = time.monotonic()
     with pytest.raises(SandboxDiedError, match="SIGXCPU"):

@@ -283,8 +283,13 @@ def test_an_upload_is_prepared_by_style() -> None:
     ("data", "limits", "reason", "told"),
     [
         (b"no audio at all", {}, RejectionReason.NOT_AUDIO, "The file is none of"),
-        (None, {"max_duration_s": 5}, RejectionReason.TOO_LONG, "share one limit"),
-        (None, {"max_decoded_bytes": 200_000}, RejectionReason.TOO_LONG, "longer than"),
+        (
+            None,
+            {"max_duration_s": 5},
+            RejectionReason.TOO_LONG,
+            " s. All recordings share one limit, and those before it count.",
+        ),
+        (None, {"max_decoded_bytes": 200_000}, RejectionReason.TOO_LONG, "longer than 2."),
     ],
 )
 def test_files_that_cannot_be_decoded_are_refused(
@@ -297,6 +302,7 @@ def test_files_that_cannot_be_decoded_are_refused(
     which = 1 if "max_decoded_bytes" in limits else 2
     assert caught.value.message.startswith(f"The neutral recording {which} of 2: ")
     assert told in caught.value.message
+    assert ("share" in caught.value.message) == ("max_duration_s" in limits)
 
 
 def test_one_that_is_alone_needs_no_name() -> None:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import structlog
 
 from audio_codec import (
+    DecodeLimits,
     Sandbox,
     SandboxDiedError,
     SandboxLimits,
@@ -60,8 +61,9 @@ __all__ = ["RecordingStart", "UploadPart", "VoiceUploads"]
 
 _PREPARE = "voice_store.preparation:prepare_upload"
 _WARM_UP = "voice_store.preparation:warm_up"
-# What comes back: 31 s of 16-bit samples at 24 kHz for each of at most so many styles.
+_LEAST_DECODED_BYTES = DecodeLimits().max_decoded_bytes
 _RETRY_MS = 5_000
+# What comes back: 31 s of 16-bit samples at 24 kHz for each of at most so many styles.
 _MAX_STYLES = 8
 _MAX_KEPT_BYTES = _MAX_STYLES * 31 * 24_000 * 2
 
@@ -236,7 +238,7 @@ class VoiceUploads:
             "styles": styles,
             "max_duration_s": self._limits.max_duration_s,
             # Of it twice as much is held at once, and the rest of the work takes its part.
-            "max_decoded_bytes": self._limits.prepare_memory_bytes // 4,
+            "max_decoded_bytes": max(_LEAST_DECODED_BYTES, self._limits.prepare_memory_bytes // 4),
         }
         try:
             result = await sandbox.run(job, spools)
@@ -247,7 +249,7 @@ class VoiceUploads:
         except SandboxStartError as error:
             structlog.get_logger().error("preparation did not start", error=str(error))
             raise Overloaded(
-                "this server has no time to prepare recordings now",
+                "this server can't prepare recordings now",
                 reason="TOO_MANY_UPLOADS",
                 retry_after_ms=_RETRY_MS,
             ) from None
