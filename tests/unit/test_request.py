@@ -193,6 +193,16 @@ def test_a_server_without_a_default_voice_asks_for_one() -> None:
         ),
         ({"bitrate_bps": 1, "frame_ms": 101}, ["format.bitrate_bps", "format.frame_ms"]),
         ({"sample_rate_hz": 1, "bitrate_bps": 64_000}, ["format.sample_rate_hz"]),
+        # A bitrate and a length that other rates take are nobody's fault.
+        ({"sample_rate_hz": 44_000, "bitrate_bps": 320_000}, ["format.sample_rate_hz"]),
+        (
+            {"encoding": Encoding.AAC_ADTS, "sample_rate_hz": 47_000, "frame_ms": 128},
+            ["format.sample_rate_hz"],
+        ),
+        (
+            {"sample_rate_hz": 44_000, "bitrate_bps": 1},
+            ["format.sample_rate_hz", "format.bitrate_bps"],
+        ),
         # Of a rate that MPEG-2 has, which takes no 320 kbit/s.
         ({"sample_rate_hz": 16_000, "bitrate_bps": 320_000}, ["format.bitrate_bps"]),
     ],

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..admission import Place
-from ..errors import EngineUnavailable, Overloaded
+from ..errors import EngineUnavailable, Overloaded, RenderFailed
 from ..fleet import Connection, Fleet, SegmentJob, Speaker
 from ..ops.metrics import SpeechMetrics
 from ..voices import Embeddings
@@ -270,11 +270,8 @@ class _Rendering:
         if self._rate_hz not in (0, rate_hz):
             # A voice's file was replaced, and its worker with it, between two segments. At the rate
             # of the first they would be too fast or too slow, and too high or too low.
-            raise EngineUnavailable(
-                self._utterance.voice.engine,
-                "came back with another model meanwhile",
-                reason="WORKER_LOST",
-                retry_after_ms=1000,
+            raise RenderFailed(
+                self._utterance.voice.engine, "came back with another model meanwhile"
             )
         self._rate_hz = rate_hz
         start = 0

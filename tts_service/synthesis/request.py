@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from audio_codec import AudioFormat, Encoding, FormatError, resolve_format
+from audio_codec import FORMATS, AudioFormat, Encoding, FormatError, resolve_format
 from voice_store import DEFAULT_STYLE
 
 from ..errors import InvalidRequest, NotPossible, Violation, VoiceNotFound
@@ -118,7 +118,7 @@ def resolve_request(
         violations += [violation for violation in unmet if violation.field not in named]
     audio_format, format_problems = _resolve_format(request, rate_hz)
     violations += format_problems
-    if violations:
+    if violations or audio_format is None:
         raise InvalidRequest(*violations)
     if voice is None:
         raise VoiceNotFound(request.voice or default_voice)
@@ -149,21 +149,35 @@ def resolve_request(
     )
 
 
-def _resolve_format(request: SynthesisRequest, rate_hz: int) -> tuple[AudioFormat, list[Violation]]:
-    """Returns the format, without the fields that are at fault, and what is wrong with those."""
-    right: dict[str, int] = {}
-    violations = []
-    audio_format = resolve_format(request.encoding, source_rate_hz=rate_hz)
-    # Bitrates go with a rate, and lengths of frames.
-    for name in ("sample_rate_hz", "bitrate_bps", "frame_ms"):
-        tried = {**right, name: getattr(request, name)}
-        try:
-            audio_format = resolve_format(request.encoding, source_rate_hz=rate_hz, **tried)
-        except FormatError as error:
-            violations.append(Violation(f"format.{error.field}", error.problem))
-        else:
-            right = tried
-    return audio_format, violations
+def _resolve_format(
+    request: SynthesisRequest, rate_hz: int
+) -> tuple[AudioFormat | None, list[Violation]]:
+    """Returns the format, or what is wrong with each field that is at fault."""
+    fields = ("sample_rate_hz", "bitrate_bps", "frame_ms")
+    wanted = {name: getattr(request, name) for name in fields}
+
+    def resolve(**chosen: int) -> AudioFormat:
+        return resolve_format(request.encoding, source_rate_hz=rate_hz, **chosen)
+
+    try:
+        return resolve(**wanted), []
+    except FormatError as error:
+        first = error
+    violations = [Violation(f"format.{first.field}", first.problem)]
+    rates_hz: tuple[int, ...] = (request.sample_rate_hz,)
+    if first.field == "sample_rate_hz":
+        # What goes with no rate at all is at fault itself, whichever the right one would be.
+        rates_hz = FORMATS[request.encoding].sample_rates_hz or (0,)
+    for name in fields[fields.index(first.field) + 1 :]:
+        problems = []
+        for any_hz in rates_hz:
+            try:
+                resolve(sample_rate_hz=any_hz, **{name: wanted[name]})
+            except FormatError as error:
+                problems.append(error.problem)
+        if len(problems) == len(rates_hz):
+            violations.append(Violation(f"format.{name}", problems[-1]))
+    return None, violations
 
 
 def _find_parts(
