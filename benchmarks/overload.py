@@ -18,6 +18,7 @@ All calls bypass the cache. MP3.
 
 import argparse
 import asyncio
+import math
 import random
 import sys
 import time
@@ -52,7 +53,7 @@ class Crowd:
         hints_s: what they said.
         returned: of each that came again, whether it was let in.
         whole_s: the audio of calls that came to their end, by the time of that.
-        is_over: whether the load is, so that nobody comes again.
+        until_s: when the load is over, so that nobody comes again.
     """
 
     client: AsyncClient
@@ -62,7 +63,7 @@ class Crowd:
     hints_s: list[float] = field(default_factory=list)
     returned: list[bool] = field(default_factory=list)
     whole_s: list[tuple[float, float]] = field(default_factory=list)
-    is_over: bool = False
+    until_s: float = math.inf
     _returning: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def speak(self, text: str, /) -> AsyncIterator[float]:
@@ -93,7 +94,7 @@ class Crowd:
 
     async def _come_again(self, text: str, request_id: str, hint_s: float) -> None:
         await asyncio.sleep(hint_s)
-        if self.is_over:
+        if time.monotonic() >= self.until_s:
             return
         audio_ms = 0
         try:
@@ -175,6 +176,7 @@ async def _load(
 ) -> Row:
     crowd = Crowd(client, obey, random.Random(1))
     began_s = time.monotonic()
+    crowd.until_s = began_s + _WARM_UP_S + seconds
     report = await open_loop(
         crowd.speak,
         SENTENCES,
@@ -184,8 +186,7 @@ async def _load(
         in_flight_limit=2000,
         seed=round(factor * 10),
     )
-    crowd.is_over = True
-    goodput = crowd.goodput(began_s + _WARM_UP_S, began_s + _WARM_UP_S + seconds)
+    goodput = crowd.goodput(began_s + _WARM_UP_S, crowd.until_s)
     await crowd.wait_for_all()
     row = _row(factor, report, crowd, goodput)
     _say(
