@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 # When it is due, its number, and what is to be run.
 _Turn: TypeAlias = tuple[float, int, Callable[[], None]]
 
-# Beside a thread that doesn't, one that gives way gets a tenth of a core (sched(7)): enough for a
+# Beside a thread that isn't, one so much nicer gets a tenth of a core (sched(7)): enough for a
 # window before its listener has heard what there is.
 _GIVE_WAY_NICENESS = 10
 
