@@ -194,7 +194,7 @@ def main() -> int:
         }
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n")
-        server_log = options.json.with_suffix(".log")
+        server_log = options.json.with_suffix(".server.log")
         server_log.write_text(log)
         print(f"\nwritten: {options.json}, and what the server said: {server_log}")
     return int(bool(failures))
