@@ -210,11 +210,14 @@ class VoiceStore:
         self._require_style(voice_id, style)
         with self._voice_folder(voice_id) as folder:
             try:
-                return read_recordings(folder, read_voice(folder))[style]
-            except (UnreadableRecordingError, InvalidRecordError, KeyError, OSError) as error:
+                recordings = read_recordings(folder, read_voice(folder))
+            except (UnreadableRecordingError, InvalidRecordError, OSError) as error:
                 if not self._voices.holds(voice_id, folder):  # deleted while it was being read
                     raise UnknownVoiceError(voice_id) from error
                 raise DamagedVoiceError(voice_id, str(error)) from error
+        if style not in recordings:  # its id was given to another one meanwhile
+            raise UnknownVoiceError(voice_id, style)
+        return recordings[style]
 
     def embedding(self, voice_id: str, style: str, engine: str, fingerprint: str) -> bytes | None:
         """Returns what an engine made of the recording of a style, if that is whole and readable.
