@@ -10,8 +10,9 @@ the descriptors and the threads of the front and its workers are read.
 
 A crowd comes first, so that pools, caches and allocators are as large as they get. After a warm-up,
 a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure grows (`slope.py`).
-A worker's figures count by its lives, each without its first three minutes. In the second half only
-the tones' worker is struck: a slow leak shows in a Piper that lives for long. The exit status is 1
+A worker's figures count by its lives, each without its first three minutes. In the first half only
+the tones' worker is struck and in the second only Piper's: a slow leak shows in a worker that lives
+for long. The exit status is 1
 if a byte was wrong, a call ended with a status that it may not, something is still held in the end,
 or a figure grows for certain and by more than its bound. Memory is judged after ten minutes and
 more. Linux only.
@@ -286,7 +287,7 @@ def _soak(
 def _strike(
     server: ServerProcess, known: Known, seed: int, seconds: float, is_over: Callable[[], bool]
 ) -> None:
-    """Kills or stops a worker now and then; of Piper's only in the first half."""
+    """Kills or stops a worker now and then: in the first half tones', in the second Piper's."""
     chance = random.Random(f"{seed}/strikes")
     every_s = max(45.0, seconds / 12)
     began_s = time.monotonic()
@@ -296,8 +297,8 @@ def _strike(
         if time.monotonic() < due_s:
             continue
         due_s = time.monotonic() + every_s * chance.uniform(0.8, 1.2)
-        engines = {"tone", "piper"} if time.monotonic() - began_s < seconds / 2 else {"tone"}
-        workers = [worker for worker in server.workers() if _engine(worker) in engines]
+        struck = "tone" if time.monotonic() - began_s < seconds / 2 else "piper"
+        workers = [worker for worker in server.workers() if _engine(worker) == struck]
         if workers:
             known.struck_s = time.monotonic()
             worker = chance.choice(workers)
