@@ -60,6 +60,7 @@ check: $(VENV)/.dev ## Lint, types and contracts
 	ruff check .
 	ruff format --check .
 	mypy
+	mypy benchmarks
 	scripts/check-protos
 
 .PHONY: format

@@ -142,8 +142,10 @@ def _figures(name: str, taken: Mapping[tuple[str, str], Sequence[Run]]) -> dict[
         column = f"{len(text)} characters, first audio, ms"
         figures[column] = Spread.of(run.first_ms for run in runs)
         for other, title in ((RAW, "no server"), (WYOMING, "wyoming")):
-            pairs = zip(runs, taken[other, text], strict=True)
-            ratios = (run.first_ms / peer.first_ms for run, peer in pairs)
+            ratios = (
+                run.first_ms / peer.first_ms
+                for run, peer in zip(runs, taken[other, text], strict=True)
+            )
             figures[f"{len(text)}, against {title}"] = Spread.of(ratios)
     runs = taken[name, SENTENCE]
     if name in (MP3, OPUS):

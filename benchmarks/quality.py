@@ -27,7 +27,7 @@ import onnx
 import soxr
 from numpy.typing import NDArray
 from piper import PiperConfig
-from speechmos import dnsmos  # type: ignore[import-untyped]
+from speechmos import dnsmos
 
 from tests.engines.joints import Joined, SeamedVoice, compare_joints, say
 from tests.engines.prosody import Border, hear_border

@@ -211,7 +211,7 @@ class Caller:
     def upload_badly(self) -> None:
         """Noise that is no audio, half of a recording's metadata, an upload without an end."""
         voice = f"bad-{self._number}"
-        parts = self._chance.choice(
+        parts: Callable[[], Iterator[tts_pb2.UploadVoiceRequest]] = self._chance.choice(
             (
                 lambda: _parts(voice, self._chance.randbytes(50_000)),
                 lambda: _parts("No Id", recording()),
@@ -341,6 +341,6 @@ def _reason(error: grpc.RpcError) -> str:
 
 
 def _decode(data: bytes) -> None:
-    with closing(av.open(io.BytesIO(data))) as container:
+    with closing(av.open(io.BytesIO(data), "r")) as container:
         if not sum(frame.samples for frame in container.decode(audio=0)):
             raise Wrong("a file without a sample")

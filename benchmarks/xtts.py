@@ -217,7 +217,8 @@ def _measure_vocoder(vocoder: Vocoder, width: int, runs: int) -> dict[str, float
     def whole_s() -> float:
         return _speak_s(vocoder, latents, speaker, [VOCODER_CODES])
 
-    ends, chunk = [], 0
+    ends: list[int] = []
+    chunk = 0
     while not ends or ends[-1] < VOCODER_CODES:
         chunk = next_chunk_codes(chunk, batch=1)
         ends.append(min(VOCODER_CODES, (ends[-1] if ends else 0) + chunk))
