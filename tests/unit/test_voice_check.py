@@ -1,16 +1,15 @@
 """The check finds what is wrong in a store, and repairs what it can without losing anything."""
 
-import errno
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.failing_disk import failing_disk
 from tests.voice_data import add_voice, embedding, files_in, recording, sound
 from voice_store import Finding, StoreNotFoundError, VoiceStore, check_store
 from voice_store.files import Folder
@@ -152,15 +151,12 @@ def test_what_is_no_store_is_not_touched(tmp_path: Path) -> None:
 def test_a_file_that_the_disk_does_not_give_is_told_of_and_left_alone(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    read = Folder.read
     anna = (root / "voices" / "anna").stat().st_ino
 
-    def failing(folder: Folder, entry: str, *arguments: Any) -> bytes:
-        if entry == name and os.fstat(folder.descriptor).st_ino == anna:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return read(folder, entry, *arguments)
+    def is_annas(folder: Folder, entry: str, *_: int) -> bool:
+        return entry == name and os.fstat(folder.descriptor).st_ino == anna
 
-    monkeypatch.setattr(Folder, "read", failing)
+    failing_disk(monkeypatch, "read", is_annas)
     before = files_in(root)
     (root / "voices" / "zoe" / "happy.flac").touch(0o600)
     told, repaired = check_store(root, repair=True)
@@ -174,14 +170,8 @@ def test_a_file_that_the_disk_does_not_give_is_told_of_and_left_alone(
 def test_an_embedding_that_the_disk_does_not_give_is_left_alone(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, before = Folder.read, files_in(root)
-
-    def failing(folder: Folder, entry: str, *arguments: Any) -> bytes:
-        if entry.endswith(".safetensors"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return read(folder, entry, *arguments)
-
-    monkeypatch.setattr(Folder, "read", failing)
+    before = files_in(root)
+    failing_disk(monkeypatch, "read", lambda _, entry, *more: entry.endswith(".safetensors"))
     (finding,) = check_store(root, repair=True)
     assert (finding.voice_id, finding.repaired) == ("zoe", False)
     assert files_in(root) == before
@@ -190,16 +180,9 @@ def test_an_embedding_that_the_disk_does_not_give_is_left_alone(
 def test_what_cannot_be_cleared_away_is_told_of(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove = Folder.remove
     for name in ("draft-1", "draft-2"):
         (root / "staging" / name).mkdir(mode=0o700)
-
-    def failing(folder: Folder, entry: str) -> None:
-        if entry == "draft-1":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        remove(folder, entry)
-
-    monkeypatch.setattr(Folder, "remove", failing)
+    failing_disk(monkeypatch, "remove", lambda _, entry: entry == "draft-1")
     found = {finding.voice_id: finding for finding in check_store(root, repair=True)}
     assert [found[f"staging/draft-{n}"].repaired for n in (1, 2)] == [False, True]
     assert "Input/output error" in found["staging/draft-1"].problem

@@ -1,7 +1,6 @@
 """Voices are kept wholly, found again, and gone when they are deleted."""
 
 import dataclasses
-import errno
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
+from tests.failing_disk import failing_disk
 from tests.voice_data import (
     CONSENT,
     add_voice,
@@ -497,12 +497,29 @@ def test_a_recording_that_is_not_what_was_stored_is_damage(
         store.samples("zoe", style)
 
 
+def test_a_style_that_the_next_voice_of_an_id_lacks_is_unknown(
+    store: VoiceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_voice(store, "zoe", recording("neutral"), recording("sad", 2))
+    open_folder = Folder.open_folder
+
+    def hand_on_before_opening(folder: Folder, *arguments: str) -> Folder:
+        monkeypatch.undo()
+        store.delete("zoe")
+        add_voice(store, "zoe")
+        return open_folder(folder, *arguments)
+
+    monkeypatch.setattr(Folder, "open_folder", hand_on_before_opening)
+    with pytest.raises(UnknownVoiceError, match="sad"):
+        store.samples("zoe", "sad")
+
+
 def test_an_embedding_that_cannot_be_read_is_missing(
     store: VoiceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voice, _ = add_voice(store, "zoe", embeddings={"neutral": embedding()})
-    monkeypatch.setattr(
-        Folder, "read", _failing_once(Folder.read, lambda name, *_: name.endswith(".safetensors"))
+    failing_disk(
+        monkeypatch, "read", lambda _, name, *more: name.endswith(".safetensors"), once=True
     )
     assert store.missing_embeddings("tone", "1") == ((voice, "neutral"),)
     assert store.missing_embeddings("tone", "1") == ()
@@ -514,9 +531,7 @@ def test_what_a_failing_disk_keeps_of_a_deleted_voice_the_next_deletion_erases(
     before = files_in(root)
     add_voice(store, "anna")
     add_voice(store, "zoe")
-    monkeypatch.setattr(
-        Folder, "remove", _failing_once(Folder.remove, lambda name, *_: name.endswith(".flac"))
-    )
+    failing_disk(monkeypatch, "remove", lambda _, name: name.endswith(".flac"), once=True)
     with pytest.raises(OSError, match="Input/output"):
         store.delete("zoe")
     assert [voice.id for voice in store.list()] == ["anna"]
@@ -533,9 +548,7 @@ def test_a_deletion_ends_though_a_description_cannot_be_read(
 ) -> None:
     before = files_in(root)
     add_voice(store, "zoe")
-    monkeypatch.setattr(
-        Folder, "read", _failing_once(Folder.read, lambda name, *_: name == "voice.json")
-    )
+    failing_disk(monkeypatch, "read", lambda _, name, *more: name == "voice.json", once=True)
     store.delete("zoe")
     assert files_in(root) == before
 
@@ -547,9 +560,7 @@ def test_what_cannot_be_cleared_away_keeps_no_store_from_opening(
     for name in ("draft-1", "draft-2", "deletion-3-zoe"):
         (root / "staging" / name).mkdir(mode=0o700)
         (root / "staging" / name / "neutral.flac").touch(mode=0o600)
-    monkeypatch.setattr(
-        Folder, "remove", _failing_once(Folder.remove, lambda name: name == "draft-1")
-    )
+    failing_disk(monkeypatch, "remove", lambda _, name: name == "draft-1", once=True)
     with VoiceStore.open(root) as again:
         (finding,) = again.broken
     assert finding.voice_id == "staging/draft-1"
@@ -562,25 +573,10 @@ def test_a_voice_is_gone_once_it_was_moved_though_that_could_not_be_made_sure_of
     store: VoiceStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_voice(store, "zoe")
-    monkeypatch.setattr(Folder, "sync", _failing_once(Folder.sync, lambda *_: True))
+    failing_disk(monkeypatch, "sync", lambda _: True, once=True)
     with pytest.raises(OSError, match="Input/output"):
         store.delete("zoe")
     assert not (root / "voices" / "zoe").exists()
     with pytest.raises(UnknownVoiceError):
         store.get("zoe")
     add_voice(store, "zoe")
-
-
-def _failing_once(
-    method: Callable[..., _Result], is_meant: Callable[..., bool]
-) -> Callable[..., _Result]:
-    """The method of a folder, whose disk fails the first call that is meant."""
-    left = [1]
-
-    def failing(folder: Folder, *arguments: object) -> _Result:
-        if left and is_meant(*arguments):
-            left.clear()
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return method(folder, *arguments)
-
-    return failing
