@@ -135,7 +135,7 @@ class DescribeResponse(_message.Message):
     name: _builtins.str
     """Name, such as `piper`."""
     model_fingerprint: _builtins.str
-    """SHA-256 in hexadecimal over the content of all models."""
+    """SHA-256 in hexadecimal over what decides how all its models sound."""
     max_segment_characters: _builtins.int
     """Longest text that one `Render` takes, in Unicode code points."""
     max_concurrent_renders: _builtins.int
@@ -207,7 +207,9 @@ class EngineVoice(_message.Message):
     sample_rate_hz: _builtins.int
     """Rate of the PCM that `Render` returns for it."""
     model_fingerprint: _builtins.str
-    """SHA-256 in hexadecimal over the content of the model that speaks with this voice."""
+    """SHA-256 in hexadecimal over what decides how the model of this voice sounds: its files,
+    precision, and what reads text for it.
+    """
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP-47 tags, the default first. At least one."""

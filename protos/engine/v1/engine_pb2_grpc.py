@@ -70,8 +70,8 @@ class EngineServicer(object):
 
         NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
         is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
-        FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
-        is meant for the caller.
+        FAILED_PRECONDITION for what this installation of the engine can't do, or not with this
+        text, with a message that is meant for the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

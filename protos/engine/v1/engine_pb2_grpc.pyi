@@ -45,8 +45,8 @@ class EngineStub:
 
     NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
     is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
-    FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
-    is meant for the caller.
+    FAILED_PRECONDITION for what this installation of the engine can't do, or not with this
+    text, with a message that is meant for the caller.
     """
     Embed: _grpc.StreamUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]
     """Makes of recordings what `Render` needs to speak with their voice. The stream is one
@@ -67,8 +67,8 @@ class EngineAsyncStub(EngineStub):
 
     NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
     is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
-    FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
-    is meant for the caller.
+    FAILED_PRECONDITION for what this installation of the engine can't do, or not with this
+    text, with a message that is meant for the caller.
     """
     Embed: _aio.StreamUnaryMultiCallable[_engine_pb2.EmbedRequest, _engine_pb2.EmbedResponse]  # type: ignore[assignment]
     """Makes of recordings what `Render` needs to speak with their voice. The stream is one
@@ -98,8 +98,8 @@ class EngineServicer(metaclass=_abc_1.ABCMeta):
 
         NOT_FOUND for a voice that is none of the engine's, INVALID_ARGUMENT for an embedding that
         is not this model's, RESOURCE_EXHAUSTED when `max_open_renders` are open, and
-        FAILED_PRECONDITION for what this installation of the engine can't do, with a message that
-        is meant for the caller.
+        FAILED_PRECONDITION for what this installation of the engine can't do, or not with this
+        text, with a message that is meant for the caller.
         """
 
     @_abc_1.abstractmethod

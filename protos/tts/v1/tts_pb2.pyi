@@ -8,8 +8,9 @@ Conventions
   * Character positions count Unicode code points of the text as it was sent.
   * Zero or an absent field means the documented default. A value out of range is
     refused with INVALID_ARGUMENT and never clamped.
-  * Every error carries google.rpc.ErrorInfo with the domain "tts.v1"; bad input adds
-    google.rpc.BadRequest with the path of each field at fault.
+  * Every error of this service carries google.rpc.ErrorInfo with the domain "tts.v1"; bad
+    input adds google.rpc.BadRequest with the path of each field at fault. What gRPC refuses
+    by itself, such as a message that is too large, carries nothing.
 """
 
 from collections import abc as _abc
@@ -448,7 +449,8 @@ class AudioFormat(_message.Message):
     """Desired length of one `audio` frame, 10 to 100 ms. Codecs with a frame of their own take
     whole ones, three at the most; the header has the result, which is above 100 where one codec
     frame is. 0: the encoding's default, and frames that are ready at the same time come as
-    one of some 400 ms at the most (ENCODING_OPUS_PACKETS excepted).
+    one of some 400 ms at the most (ENCODING_OPUS_PACKETS excepted, which takes 10, 20, 40 or
+    60 ms and refuses others).
     """
     def __init__(
         self,
@@ -529,7 +531,9 @@ class SynthesisHeader(_message.Message):
     engine: _builtins.str
     """Engine that renders it."""
     model_fingerprint: _builtins.str
-    """Identifies the model's content. It changes when the model's files change."""
+    """Identifies what decides how the model sounds: its files, the precision that it computes
+    with, and the versions of what reads text for it. It changes when one of these does.
+    """
     language: _builtins.str
     """BCP-47 tag of the language that is spoken."""
     content_type: _builtins.str
@@ -887,7 +891,7 @@ class Recording(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     style: _builtins.str
     """Style that is spoken, such as `cheerful`: 1 to 32 lower-case letters, digits and hyphens.
-    Empty: `neutral`. Recordings of one style count together.
+    Empty: `neutral`. Recordings of one style count together; a voice has at most 8 styles.
     """
     def __init__(
         self,
@@ -1143,7 +1147,7 @@ class Voice(_message.Message):
     origin: Global___VoiceOrigin.ValueType
     """Where the voice comes from."""
     model_fingerprint: _builtins.str
-    """Identifies the model's content."""
+    """Identifies what decides how its model sounds."""
     content_fingerprint: _builtins.str
     """SHA-256 in hexadecimal over the kept recordings. Empty for voices that came with an
     engine.
@@ -1220,7 +1224,9 @@ class GetServerInfoResponse(_message.Message):
     version: _builtins.str
     """Version of the server."""
     default_voice: _builtins.str
-    """Voice that is used when a request names none. Empty while its engine is not ready."""
+    """Voice that is used when a request names none. Empty until its engine
+    was ready once.
+    """
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineInfo]:
         """All engines that are configured."""
@@ -1268,7 +1274,7 @@ class EngineInfo(_message.Message):
     voice_count: _builtins.int
     """How many voices it brings."""
     model_fingerprint: _builtins.str
-    """Identifies the content of all its models. Empty while the engine is not ready."""
+    """Identifies what decides how its models sound. Empty until the engine was ready once."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP-47 tags of the languages of all its voices."""
@@ -1318,9 +1324,9 @@ class FormatInfo(_message.Message):
     no bitrate.
     """
     min_bitrate_bps: _builtins.int
-    """Lowest bitrate."""
+    """Lowest bitrate at any rate; a rate may take fewer, and MP3 only the steps of its table."""
     max_bitrate_bps: _builtins.int
-    """Highest bitrate."""
+    """Highest bitrate at any rate."""
     @_builtins.property
     def file_suffixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Suffixes of such files without the dot, the usual one first."""

@@ -8,8 +8,9 @@ Conventions
   * Character positions count Unicode code points of the text as it was sent.
   * Zero or an absent field means the documented default. A value out of range is
     refused with INVALID_ARGUMENT and never clamped.
-  * Every error carries google.rpc.ErrorInfo with the domain "tts.v1"; bad input adds
-    google.rpc.BadRequest with the path of each field at fault.
+  * Every error of this service carries google.rpc.ErrorInfo with the domain "tts.v1"; bad
+    input adds google.rpc.BadRequest with the path of each field at fault. What gRPC refuses
+    by itself, such as a message that is too large, carries nothing.
 """
 
 from collections import abc as _abc
