@@ -88,21 +88,41 @@ def test_the_server_says_what_it_can(speech_server: ServerProcess) -> None:
 
 
 def test_what_the_server_says_it_takes_it_takes(tone_server: ServerProcess) -> None:
-    """Each listed rate and each end of each listed bitrate range is accepted somewhere."""
+    """Each listed rate, and each end of each listed range of bitrates at some rate."""
     with tone_server.stub() as stub:
-        for entry in stub.GetServerInfo(tts_pb2.GetServerInfoRequest()).formats:
-            rates = list(entry.sample_rates_hz) or [
+
+        def header(
+            encoding: tts_pb2.Encoding.ValueType, rate_hz: int, bitrate_bps: int = 0
+        ) -> tts_pb2.SynthesisHeader:
+            audio_format = tts_pb2.AudioFormat(
+                encoding=encoding, sample_rate_hz=rate_hz, bitrate_bps=bitrate_bps
+            )
+            request = tts_pb2.SynthesizeRequest(text="a", format=audio_format)
+            first, *_ = stub.Synthesize(request)
+            return first.header
+
+        def takes(encoding: tts_pb2.Encoding.ValueType, rate_hz: int, bitrate_bps: int) -> bool:
+            try:
+                return header(encoding, rate_hz, bitrate_bps).format.bitrate_bps == bitrate_bps
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                return False
+
+        formats = stub.GetServerInfo(tts_pb2.GetServerInfoRequest()).formats
+        assert len(formats) == len(FORMATS)
+        for entry in formats:
+            rates_hz = list(entry.sample_rates_hz) or [
                 entry.min_sample_rate_hz,
                 entry.max_sample_rate_hz,
             ]
-            for rate in rates:
-                request = tts_pb2.SynthesizeRequest(
-                    text="a",
-                    format=tts_pb2.AudioFormat(encoding=entry.encoding, sample_rate_hz=rate),
-                )
-                events = list(stub.Synthesize(request))
-                assert events[0].header.format.sample_rate_hz == rate
-                assert events[0].header.content_type == entry.content_type
+            for rate_hz in rates_hz:
+                told = header(entry.encoding, rate_hz)
+                assert told.format.sample_rate_hz == rate_hz
+                assert told.content_type == entry.content_type
+            bitrates_bps = {entry.min_bitrate_bps, entry.default_bitrate_bps, entry.max_bitrate_bps}
+            for bitrate_bps in bitrates_bps - {0}:
+                assert any(takes(entry.encoding, rate_hz, bitrate_bps) for rate_hz in rates_hz)
 
 
 @pytest.mark.parametrize("service", ["", "tts.v1.TextToSpeech"])

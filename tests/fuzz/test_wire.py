@@ -63,6 +63,8 @@ _FLAT_MB = 12.0
 # What allocators keep of a flood grows with the first ones, less from one to the next.
 _FLAT_AFTER_FLOODS_MB = 48.0
 _MOST_HELD_MB = 256.0
+# Of memory at the least, where there are as many cases.
+_SAMPLES = 12
 _PARALLEL = 4
 
 
@@ -212,7 +214,7 @@ class _Memory:
     def assert_flat(self, flat_mb: float) -> None:
         """Asserts that the last third of the cases added nothing to the second."""
         third = len(self._mb) // 3
-        if third < 3:
+        if third < 3:  # less than `_SAMPLES` cases, which somebody asks for again
             return
         middle, last = self._mb[third : 2 * third], self._mb[2 * third :]
         growth_mb = statistics.median(last) - statistics.median(middle)
@@ -234,8 +236,10 @@ def _run(
 ) -> Counter[str]:
     """Runs these cases; returns how often each outcome was had."""
 
+    every = max(1, min(20, len(numbers) // _SAMPLES))
+
     def case(number: int) -> str:
-        if number % 20 == 0:
+        if number % every == 0:
             memory.sample()
         try:
             return one(random.Random(number))

@@ -226,10 +226,19 @@ def test_useless_recordings_are_refused_with_their_reason(
     assert caught.value.message.endswith(".")
 
 
+_RATES_HZ = [4_000, 8_000, 11_025, 44_100, 192_000]
+
+
+@pytest.mark.parametrize("rate_hz", _RATES_HZ)
+def test_speech_is_kept_at_any_rate(rate_hz: int) -> None:
+    spoken = soxr.resample(np.tile(_ONE, 2), SAMPLE_RATE_HZ, rate_hz)
+    _assert_as_promised(prepare_style("neutral", [_recording(spoken, rate_hz)]))
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    rate_hz=st.sampled_from([4_000, 8_000, 11_025, 44_100, 192_000]),
+    rate_hz=st.sampled_from(_RATES_HZ),
     channels=st.integers(1, 8),
     count=st.integers(1, 30_000),
     speech_gain=st.sampled_from([0.0, 0.01, 1.0, 30.0]),
@@ -245,7 +254,7 @@ def test_any_finite_input_is_kept_within_bounds_or_refused(
     noise_db: float,
     offset: float,
 ) -> None:
-    spoken = speech_gain * np.tile(_ONE, 2)
+    spoken = speech_gain * soxr.resample(np.tile(_ONE, 2), SAMPLE_RATE_HZ, rate_hz)
     sound = np.concatenate([noise(count, noise_db, seed=seed) + offset, spoken])
     samples = np.stack([np.roll(sound, seed % 997 * c) * (-1) ** c for c in range(channels)])
     try:

@@ -69,10 +69,19 @@ def _audio(*samples: float, data: bytes | None = None, **span: int) -> engine_pb
 
 
 _GOOD = {
-    "nothing to say": [_header()],
-    "some": [_header(sample_count=3), _audio(0.5, -0.5), _audio(), _audio(1.5)],
-    "16 bits": [_header(sample_format=_S16), _audio(data=b"\xff\x7f\x00\x80")],
-    "the last character": [_header(), _audio(0.1, start_character=12, end_character=12)],
+    "nothing to say": ([_header()], []),
+    "some": (
+        [_header(sample_count=3), _audio(0.5, -0.5), _audio(), _audio(1.5)],
+        [0.5, -0.5, 1.5],
+    ),
+    "16 bits": (
+        [_header(sample_format=_S16), _audio(data=b"\xff\x7f\x00\x80\x00\x40")],
+        [32767 / 32768, -1.0, 0.5],
+    ),
+    "the last character": (
+        [_header(), _audio(0.25, start_character=12, end_character=12)],
+        [0.25],
+    ),
 }
 _BAD = {
     "no header": [],
@@ -97,11 +106,13 @@ _BAD = {
 }
 
 
-@pytest.mark.parametrize("messages", _GOOD.values(), ids=_GOOD)
-async def test_sound(messages: Sequence[engine_pb2.RenderResponse]) -> None:
+@pytest.mark.parametrize(("messages", "samples"), _GOOD.values(), ids=_GOOD)
+async def test_sound(
+    messages: Sequence[engine_pb2.RenderResponse], samples: Sequence[float]
+) -> None:
     async with _connected(_Worker(messages)) as connection:
         for _ in range(4):
-            await _samples(connection)
+            assert await _samples(connection) == samples
     assert connection.record.has_spoken_well
     assert not connection.record.is_spoiled.is_set()
 
@@ -126,7 +137,7 @@ async def test_a_good_render_between_bad_ones_excuses_them() -> None:
             worker.messages = _BAD[name]
             with pytest.raises(RenderFailed):
                 await _samples(connection)
-            worker.messages = _GOOD["some"]
+            worker.messages, _ = _GOOD["some"]
             assert await _samples(connection) == [0.5, -0.5, 1.5]
         assert not connection.record.is_spoiled.is_set()
 

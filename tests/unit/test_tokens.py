@@ -94,7 +94,7 @@ _DAMAGE: dict[str, Callable[[Path, str], object]] = {
     "a name that isn't one": lambda path, text: path.write_text(text.replace("shop", "a b")),
     "an id twice": lambda path, text: path.write_text(text + text),
     "bytes that are no text": lambda path, text: path.write_bytes(b"\xff\xfe\n"),
-    "far too long": lambda path, text: path.write_text(text * 10_000),
+    "far too long": lambda path, text: path.write_text(text + "\n" * token_file.MAX_BYTES),
     "a folder": lambda path, text: (path.unlink(), path.mkdir()),
     "a pipe": lambda path, text: (path.unlink(), os.mkfifo(path)),
     "open to all": lambda path, text: path.chmod(0o666),
@@ -118,6 +118,7 @@ def test_a_file_that_cant_be_used_leaves_the_last_good_one(tmp_path: Path, damag
     with pytest.raises(UnusableFileError) as caught:
         file.read()
     assert str(file.path) in str(caught.value)
+    assert ("is longer than" in str(caught.value)) == (damage == "far too long")
 
 
 def test_a_change_is_seen_at_once(tmp_path: Path) -> None:
