@@ -34,7 +34,6 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
         "TTS_UPLOADS__MAX_CONCURRENT": "1",
         "TTS_CONNECTIONS__CALL_LIMIT_S": "1.5",
         "TTS_CONNECTIONS__STREAMS_LIMIT": "2",
-        "TTS_CONNECTIONS__LIMIT": "8",
         "TTS_CONNECTIONS__HANDSHAKE_TIMEOUT_S": "1",
         "TTS_CONNECTIONS__MESSAGE_LIMIT_BYTES": str(1 << 20),
         "TTS_CONNECTIONS__METADATA_LIMIT_BYTES": "4096",
@@ -149,33 +148,31 @@ def test_further_calls_of_a_connection_wait_in_line(stub: tts_pb2_grpc.TextToSpe
     thread.join()
 
 
-def test_connections_above_the_limit_are_closed(limited: ServerProcess) -> None:
-    host, _, port = limited.address.rpartition(":")
-    with limited.stub() as stub, ExitStack() as opened:
+def test_connections_above_the_limit_are_closed(tmp_path: Path) -> None:
+    """And none below it: twelve strangers and a caller want to be let in where eight are."""
+    with (
+        _server(tmp_path, limit=8, handshake_timeout_s=60) as server,
+        server.stub() as stub,
+        ExitStack() as opened,
+    ):
+        host, _, port = server.address.rpartition(":")
         speak(stub, text=_SHORT[:3])
         strangers = [
             opened.enter_context(socket.create_connection((host, int(port)))) for _ in range(12)
         ]
         for stranger in strangers:
             stranger.settimeout(0.3)
-        assert wait_until(lambda: sum(map(_is_closed, strangers)) >= 5, 5)
+        assert wait_until(lambda: sum(map(_is_closed, strangers)) == 5)
+        assert sum(map(_is_closed, strangers)) == 5
         speak(stub, text=_SHORT[:4])
 
 
 def test_who_connects_and_says_nothing_is_sent_away(limited: ServerProcess) -> None:
     host, _, port = limited.address.rpartition(":")
-    with ExitStack() as opened:
-        strangers: list[socket.socket] = []
-
-        def is_let_in() -> bool:
-            """Not at once, for as long as the server counts those who have just left."""
-            stranger = opened.enter_context(socket.create_connection((host, int(port))))
-            stranger.settimeout(0.1)
-            strangers.append(stranger)
-            return not _is_closed(stranger)
-
-        assert wait_until(is_let_in)
-        assert wait_until(lambda: _is_closed(strangers[-1]), 10)
+    with socket.create_connection((host, int(port))) as stranger:
+        stranger.settimeout(0.1)
+        assert not _is_closed(stranger)
+        assert wait_until(lambda: _is_closed(stranger), 10)
 
 
 def _is_closed(connection: socket.socket) -> bool:
@@ -217,7 +214,7 @@ def test_metadata_has_a_limit(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
 def test_an_upload_that_stops_sending_is_ended(
     stub: tts_pb2_grpc.TextToSpeechStub, part_count: int
 ) -> None:
-    """At whatever part, the first one as well: there is one place for uploads on this server."""
+    """At whatever part, the first one as well."""
     recording = audio_file(AudioFileKind.WAV, speech().samples, SAMPLE_RATE_HZ)
     goes_on = threading.Event()
 
@@ -235,6 +232,36 @@ def test_an_upload_that_stops_sending_is_ended(
     # The place is free again.
     error = _refused(lambda: stub.UploadVoice(iter([]), timeout=20))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_further_uploads_are_refused(tmp_path: Path) -> None:
+    recording = audio_file(AudioFileKind.WAV, speech().samples, SAMPLE_RATE_HZ)
+    goes_on = threading.Event()
+
+    def parts() -> Iterator[tts_pb2.UploadVoiceRequest]:
+        metadata, *data = upload_parts(recording, voice_id="first")
+        yield metadata
+        goes_on.wait(60)
+        yield from data
+
+    environment = {"TTS_UPLOADS__MAX_CONCURRENT": "1"}
+    with (
+        running_server(tmp_path, "--engine", "tone", environment=environment) as server,
+        server.stub() as stub,
+    ):
+        first = stub.UploadVoice.future(parts(), timeout=60)
+
+        def second() -> grpc.RpcError:
+            return _refused(lambda: stub.UploadVoice(iter([]), timeout=20))
+
+        # Until the first one has arrived, an empty upload is a bad one.
+        assert wait_until(lambda: _reason(second()) == "TOO_MANY_UPLOADS")
+        error = second()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert details_of(error)["RetryInfo"].retry_delay.ToMilliseconds() > 0
+        goes_on.set()
+        assert first.result().voice.id == "first"
+        assert second().code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_an_upload_may_take_longer_than_a_call(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
