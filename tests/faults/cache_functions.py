@@ -7,11 +7,11 @@ import resource
 import shutil
 import sqlite3
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import diskcache
 
+from tests.faults.full_disk import fill
 from tts_service.cache import CacheUnusableError, DiskTier
 
 KEYS = [f"key {number}" for number in range(60)]
@@ -113,7 +113,7 @@ def put_on_a_full_disk(disk: Path) -> None:
     for pages in range(64):
         tier.drop(["new"])
         before = value_files(folder)
-        _fill_up(filler)
+        fill(filler)
         os.truncate(filler, filler.stat().st_size - pages * resource.getpagesize())
         try:
             tier.put("new", body("new", pages, MAX_BODY_BYTES))
@@ -145,7 +145,7 @@ def open_on_a_full_disk(disk: Path) -> None:
     tier.put("old", body("old", 1, 5000))
     tier.close()
     for pages in range(0, 200, 2):
-        _fill_up(filler)
+        fill(filler)
         os.truncate(filler, filler.stat().st_size - pages * resource.getpagesize())
         outcomes = []
         for folder in (old, disk / f"new {pages}"):
@@ -180,9 +180,3 @@ def value_files(folder: Path) -> list[str]:
     return sorted(
         file.relative_to(folder).as_posix() for file in folder.glob("??/**/*") if file.is_file()
     )
-
-
-def _fill_up(filler: Path) -> None:
-    with filler.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(resource.getpagesize()))

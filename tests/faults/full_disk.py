@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Disk", "small_disk"]
+__all__ = ["Disk", "fill", "small_disk"]
 
 _SIZE = "128m"
 _PIECE = bytes(1 << 20)
@@ -40,7 +40,7 @@ class Disk:
             return
         ballast = self.folder / "ballast"
         try:
-            _fill(ballast)
+            fill(ballast)
             yield
         finally:
             ballast.unlink()
@@ -64,7 +64,7 @@ def _succeeds(command: list[str]) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _fill(path: Path) -> None:
+def fill(path: Path) -> None:
     """Writes until there is no room for another byte."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:

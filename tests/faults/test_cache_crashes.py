@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import cache_functions as functions
+from tests.faults.own_mounts import needs_own_mounts, with_own_mounts
 from tts_service.cache import DiskTier
 
 # Children begin as copies of a process that has imported everything.
@@ -26,8 +27,6 @@ _CHILDREN.set_forkserver_preload(["__main__", functions.__name__])
 
 _ROUNDS = int(os.environ.get("SOAK_ROUNDS", "40"))
 _DURATION_S = float(os.environ.get("SOAK_SECONDS", "4"))
-
-_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
 
 
 @pytest.fixture
@@ -134,47 +133,46 @@ def test_without_room_nothing_is_kept(folder: Path, max_file_bytes: int) -> None
     tier.close()
 
 
-if subprocess.run([*_OWN_MOUNTS, "true"], capture_output=True, check=False).returncode == 0:
-    # Where a process may not mount, the limit on files alone has to do.
+def _run_on_small_disk(function: Callable[[Path], None], disk: Path, *prepare: str) -> list[str]:
+    """Runs a function in a process that has its own disk of a megabyte; returns its lines."""
+    code = (
+        "import sys, pathlib, tests.faults.cache_functions as functions\n"
+        f"functions.{function.__name__}(pathlib.Path(sys.argv[1]))"
+    )
+    script = " && ".join(['mount -t tmpfs -o size=1m tmpfs "$0"', *prepare])
+    command = with_own_mounts(script, disk, sys.executable, "-c", code)
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 0
+    # Warnings are on the same stream.
+    return [line for line in process.stdout.splitlines() if "[warning" not in line]
 
-    def _run_on_small_disk(
-        function: Callable[[Path], None], disk: Path, *prepare: str
-    ) -> list[str]:
-        """Runs a function in a process that has its own disk of a megabyte; returns its lines."""
-        code = (
-            "import sys, pathlib, tests.faults.cache_functions as functions\n"
-            f"functions.{function.__name__}(pathlib.Path(sys.argv[1]))"
-        )
-        steps = ['mount -t tmpfs -o size=1m tmpfs "$0"', *prepare, 'exec "$@" "$0"']
-        command = [*_OWN_MOUNTS, "sh", "-c", " && ".join(steps), str(disk)]
-        process = subprocess.run(
-            [*command, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False
-        )
-        assert process.returncode == 0
-        # Warnings are on the same stream.
-        return [line for line in process.stdout.splitlines() if "[warning" not in line]
 
-    def test_a_full_disk_keeps_nothing(tmp_path: Path) -> None:
-        *full, stored = _run_on_small_disk(functions.put_on_a_full_disk, tmp_path)
-        assert len(full) > 10
-        assert all(line.startswith("full ") for line in full)
-        assert stored == "stored"
+@needs_own_mounts
+def test_a_full_disk_keeps_nothing(tmp_path: Path) -> None:
+    *full, stored = _run_on_small_disk(functions.put_on_a_full_disk, tmp_path)
+    assert len(full) > 10
+    assert all(line.startswith("full ") for line in full)
+    assert stored == "stored"
 
-    def test_on_a_full_disk_no_database_is_set_aside(tmp_path: Path) -> None:
-        outcomes = _run_on_small_disk(functions.open_on_a_full_disk, tmp_path)
-        assert "unusable unusable" in outcomes
-        assert outcomes[-1] == "open open"
 
-    def test_a_read_only_disk_is_left_as_it_is(tmp_path: Path) -> None:
-        old = tmp_path / "old"
-        tier = _open(old)
-        tier.put("key", b"value")
-        tier.close()
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        before = shutil.copytree(old, tmp_path / "copy")
-        outcomes = _run_on_small_disk(
-            functions.open_read_only, disk, f'cp -r "{old}" "$0/cache"', 'mount -o remount,ro "$0"'
-        )
-        assert outcomes == ["unusable", "unusable"]
-        assert functions.value_files(old) == functions.value_files(before)
+@needs_own_mounts
+def test_on_a_full_disk_no_database_is_set_aside(tmp_path: Path) -> None:
+    outcomes = _run_on_small_disk(functions.open_on_a_full_disk, tmp_path)
+    assert "unusable unusable" in outcomes
+    assert outcomes[-1] == "open open"
+
+
+@needs_own_mounts
+def test_a_read_only_disk_is_left_as_it_is(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    tier = _open(old)
+    tier.put("key", b"value")
+    tier.close()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    before = shutil.copytree(old, tmp_path / "copy")
+    outcomes = _run_on_small_disk(
+        functions.open_read_only, disk, f'cp -r "{old}" "$0/cache"', 'mount -o remount,ro "$0"'
+    )
+    assert outcomes == ["unusable", "unusable"]
+    assert functions.value_files(old) == functions.value_files(before)

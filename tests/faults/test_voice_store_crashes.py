@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.faults import voice_store_functions as functions
+from tests.faults.own_mounts import needs_own_mounts, with_own_mounts
 from tests.voice_data import audited, embedding, files_in, sound
 from voice_store import VoiceStore, check_store, failpoints
 
@@ -23,8 +24,6 @@ _CHILDREN = multiprocessing.get_context("forkserver")
 _CHILDREN.set_forkserver_preload(["__main__", functions.__name__])
 
 _RANDOM_KILLS = 60
-
-_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
 
 
 @pytest.fixture
@@ -153,27 +152,21 @@ def test_without_room_nothing_is_kept(root: Path, max_file_bytes: int | None) ->
     assert _run(functions.create, root) == 0
 
 
-if subprocess.run([*_OWN_MOUNTS, "true"], capture_output=True, check=False).returncode == 0:
-    # Where a process may not mount, the limit on files alone has to do.
-
-    def test_a_full_disk_keeps_nothing(tmp_path: Path) -> None:
-        code = (
-            "import sys, pathlib, tests.faults.voice_store_functions as functions\n"
-            "functions.create_on_a_full_disk(pathlib.Path(sys.argv[1]))"
-        )
-        mount = 'mount -t tmpfs -o size=256k tmpfs "$0" && exec "$@" "$0"'
-        process = subprocess.run(
-            [*_OWN_MOUNTS, "sh", "-c", mount, tmp_path, sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        *full, stored, deleted = process.stdout.splitlines()
-        empty = "[] audit.jsonl staging voices"
-        assert len(full) > 5
-        assert set(full) == {f"full {empty}"}
-        assert stored.startswith(f"stored {empty} voices/zoe ")
-        assert deleted == f"deleted {empty}"
+@needs_own_mounts
+def test_a_full_disk_keeps_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, tests.faults.voice_store_functions as functions\n"
+        "functions.create_on_a_full_disk(pathlib.Path(sys.argv[1]))"
+    )
+    mount = 'mount -t tmpfs -o size=256k tmpfs "$0"'
+    command = with_own_mounts(mount, tmp_path, sys.executable, "-c", code)
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    *full, stored, deleted = process.stdout.splitlines()
+    empty = "[] audit.jsonl staging voices"
+    assert len(full) > 5
+    assert set(full) == {f"full {empty}"}
+    assert stored.startswith(f"stored {empty} voices/zoe ")
+    assert deleted == f"deleted {empty}"
 
 
 def test_killed_at_any_time(root: Path) -> None:

@@ -3,9 +3,9 @@
 import itertools
 import os
 import resource
-from contextlib import suppress
 from pathlib import Path
 
+from tests.faults.full_disk import fill
 from tests.voice_data import add_voice, embedding, files_in, recording
 from voice_store import (
     StorageFullError,
@@ -109,7 +109,7 @@ def create_on_a_full_disk(disk: Path) -> None:
     create(root)
     delete(root)
     for pages in range(64):
-        _fill_up(filler)
+        fill(filler)
         os.truncate(filler, filler.stat().st_size - pages * resource.getpagesize())
         try:
             create(root)
@@ -120,12 +120,6 @@ def create_on_a_full_disk(disk: Path) -> None:
         if outcome == "stored":
             break
         filler.unlink()
-    _fill_up(filler)
+    fill(filler)
     delete(root)
     print("deleted", check_store(root, repair=False), *files_in(root), flush=True)
-
-
-def _fill_up(filler: Path) -> None:
-    with filler.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(resource.getpagesize()))
