@@ -13,6 +13,7 @@ import psutil
 
 from protos.tts.v1 import tts_pb2_grpc
 
+_METRICS_URL = re.compile(r'"url": "(http://[^"]+/metrics)"')
 _READY = re.compile(r"tts-service ready on (\S+) \(")
 
 
@@ -49,6 +50,17 @@ class ServerProcess:
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""
         return psutil.Process(self.process.pid).children()
+
+    def worker(self, engine: str) -> psutil.Process:
+        """The worker of an engine."""
+        (worker,) = (one for one in self.workers() if f"--engine={engine}" in one.cmdline())
+        return worker
+
+    @property
+    def metrics_url(self) -> str:
+        """Where it serves its metrics; "" if it doesn't, or doesn't yet."""
+        match = _METRICS_URL.search(self.log)
+        return match[1] if match else ""
 
     @contextmanager
     def stub(self) -> Iterator[tts_pb2_grpc.TextToSpeechStub]:

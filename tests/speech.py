@@ -1,14 +1,20 @@
 """Reading a synthesis from a generated stub, with the contract's promises checked."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import google_crc32c
 import grpc
+import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,21 @@ def details_of(error: grpc.RpcError) -> dict[str, Message]:
         assert packed.Unpack(message)
         details[type(message).__name__] = message
     return details
+
+
+def refused(call: Callable[[], object]) -> grpc.RpcError:
+    """The error that a call ends with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """The reason in the error's `ErrorInfo`."""
+    return str(details_of(error)["ErrorInfo"].reason)  # type: ignore[attr-defined]
+
+
+def all_at_once(call: Callable[[Any], _Result], cases: Sequence[Any]) -> list[_Result]:
+    """Calls with all cases at the same time; returns the results in their order."""
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return list(pool.map(call, cases))

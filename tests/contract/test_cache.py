@@ -1,6 +1,5 @@
 """Kept speech from outside: what is replayed, what is shared, what is not kept, what may fail."""
 
-import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -59,9 +58,7 @@ def nobody_speaks(server: ServerProcess) -> Iterator[None]:
 
 def metric(server: ServerProcess, name: str) -> float:
     """A value that Prometheus would read, by its name with the labels; 0 if there is none."""
-    match = re.search(r'"url": "(http://[^"]+)"', server.log)
-    assert match is not None
-    with urllib.request.urlopen(match[1], timeout=10) as response:
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
         lines = response.read().decode().splitlines()
     values = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")]
     return float(values[0]) if values else 0.0

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.contract.test_cache import (
     metric,
 )
 from tests.server_process import ServerProcess
-from tests.speech import Speech, details_of, speak
+from tests.speech import Speech, all_at_once, details_of, speak
 from tests.waiting import wait_until
 
 _JOINED = tts_pb2.CACHE_STATUS_JOINED
@@ -79,11 +79,6 @@ class _Call:
 
     def leave(self) -> None:
         self._call.cancel()
-
-
-def _all_at_once(work: Callable[[Any], Any], cases: Sequence[Any]) -> list[Any]:
-    with ThreadPoolExecutor(len(cases)) as pool:
-        return list(pool.map(work, cases))
 
 
 def _is_idle(server: ServerProcess) -> bool:
@@ -145,7 +140,7 @@ def test_one_of_fifty_is_spoken(tmp_path: Path) -> None:
         def ask(_: int) -> Speech:
             return speak(stub, text=text, format=_FORMAT)
 
-        results = _all_at_once(ask, range(_CALLERS))
+        results = all_at_once(ask, range(_CALLERS))
         assert _misses(server) == before + 2
         one, *others = results
         for other in others:
@@ -171,14 +166,14 @@ def test_who_leaves_is_nobody_elses_matter(
     before = _misses(server)
     calls = [_Call(stub, text).begin()]
     calls += [_Call(stub, text) for _ in range(_CALLERS - 1)]
-    _all_at_once(_Call.begin, calls[1:])
+    all_at_once(_Call.begin, calls[1:])
     assert [call.status for call in calls] == [MISS] + [_JOINED] * (_CALLERS - 1)
     apart = [_Call(stub, text, cache=mode).begin() for mode in (BYPASS, REFRESH)]
     assert [call.status for call in apart] == [MISS, MISS]
     assert _misses(server) == before + 3
     for call in [*calls[:10], *apart]:
         call.leave()
-    _all_at_once(_Call.finish, calls[10:])
+    all_at_once(_Call.finish, calls[10:])
     assert all(call.is_whole for call in calls[10:])
     (data,) = {call.data for call in calls[10:]}
     assert len(data) == len(text) * 1440 * 2
@@ -206,10 +201,10 @@ def test_a_lost_worker_fails_all_alike_and_nothing_is_kept(
     )[:390]
     kept = _count_values(server)
     calls = [_Call(stub, text) for _ in range(_CALLERS)]
-    _all_at_once(_Call.begin, calls)
+    all_at_once(_Call.begin, calls)
     (worker,) = server.workers()
     worker.kill()
-    errors = _all_at_once(_Call.fail, calls)
+    errors = all_at_once(_Call.fail, calls)
     infos: list[Any] = [details_of(error)["ErrorInfo"] for error in errors]
     assert {error.code() for error in errors} == {grpc.StatusCode.UNAVAILABLE}
     assert {info.reason for info in infos} == {"WORKER_LOST"}

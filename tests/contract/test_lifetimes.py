@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.audio_files import AudioFileKind, audio_file
 from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ, speech
 from tests.server_process import ServerProcess, running_server
-from tests.speech import details_of, speak
+from tests.speech import details_of, reason_of, refused, speak
 from tests.waiting import rests, wait_until
 
 _LONG = "This goes on for a good while, and nobody has to listen to all of it, " * 100
@@ -55,17 +55,6 @@ def _server(folder: Path, **connections: float) -> Any:
     return running_server(folder, "--engine", "tone", environment=environment)
 
 
-def _refused(call: Callable[[], object]) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
-
-
-def _reason(error: grpc.RpcError) -> str:
-    info: Any = details_of(error)["ErrorInfo"]
-    return str(info.reason)
-
-
 def _peers(server: ServerProcess) -> set[Any]:
     """The other ends of its connections."""
     found = psutil.Process(server.process.pid).net_connections("tcp")
@@ -79,9 +68,9 @@ def test_a_call_ends_at_the_servers_limit(
     events: list[tts_pb2.SynthesizeResponse] = []
     began = time.monotonic()
     call = stub.Synthesize(tts_pb2.SynthesizeRequest(text=_LONG), timeout=timeout_s)
-    error = _refused(lambda: events.extend(call))
+    error = refused(lambda: events.extend(call))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert _reason(error) == "CALL_TOO_LONG"
+    assert reason_of(error) == "CALL_TOO_LONG"
     assert "1.5 s" in str(error.details())
     assert 1.4 < time.monotonic() - began < 10
     kinds = [event.WhichOneof("event") for event in events]
@@ -106,7 +95,7 @@ def test_a_call_that_nobody_reads_ends_at_the_limit_too(
 
 def test_a_shorter_deadline_stays_the_callers(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     request = tts_pb2.SynthesizeRequest(text=_LONG)
-    error = _refused(lambda: list(stub.Synthesize(request, timeout=0.5)))
+    error = refused(lambda: list(stub.Synthesize(request, timeout=0.5)))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "server's limit" not in str(error.details())
 
@@ -120,9 +109,9 @@ def test_unary_calls_have_the_limit_too(tmp_path: Path) -> None:
         assert wait_until((tmp_path / "socket").exists, 20)
         with server.stub() as stub:
             request = tts_pb2.ListVoicesRequest()
-            error = _refused(lambda: stub.ListVoices(request, timeout=20, wait_for_ready=True))
+            error = refused(lambda: stub.ListVoices(request, timeout=20, wait_for_ready=True))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert _reason(error) == "CALL_TOO_LONG"
+    assert reason_of(error) == "CALL_TOO_LONG"
 
 
 def test_further_calls_of_a_connection_wait_in_line(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
@@ -187,7 +176,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 def test_a_message_has_a_limit(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     request = tts_pb2.SynthesizeRequest(text="x" * (1 << 21))
-    error = _refused(lambda: list(stub.Synthesize(request, timeout=20)))
+    error = refused(lambda: list(stub.Synthesize(request, timeout=20)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     speak(stub, text="Hm")
 
@@ -196,14 +185,14 @@ def test_a_request_that_is_no_upload_has_a_smaller_one(
     stub: tts_pb2_grpc.TextToSpeechStub,
 ) -> None:
     request = tts_pb2.SynthesizeRequest(text="Hm", voice="x" * (4 * len(_LONG) + (64 << 10)))
-    error = _refused(lambda: list(stub.Synthesize(request, timeout=20)))
+    error = refused(lambda: list(stub.Synthesize(request, timeout=20)))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert f"larger than {4 * len(_LONG) + (64 << 10)} bytes" in str(error.details())
 
 
 def test_metadata_has_a_limit(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
     request = tts_pb2.SynthesizeRequest(text="Hm")
-    error = _refused(
+    error = refused(
         lambda: list(stub.Synthesize(request, timeout=20, metadata=(("x-much", "x" * 8192),)))
     )
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -225,12 +214,12 @@ def test_an_upload_that_stops_sending_is_ended(
                 return
             yield part
 
-    error = _refused(lambda: stub.UploadVoice(parts(), timeout=20))
+    error = refused(lambda: stub.UploadVoice(parts(), timeout=20))
     goes_on.set()
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert _reason(error) == "UPLOAD_STALLED"
+    assert reason_of(error) == "UPLOAD_STALLED"
     # The place is free again.
-    error = _refused(lambda: stub.UploadVoice(iter([]), timeout=20))
+    error = refused(lambda: stub.UploadVoice(iter([]), timeout=20))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -252,10 +241,10 @@ def test_further_uploads_are_refused(tmp_path: Path) -> None:
         first = stub.UploadVoice.future(parts(), timeout=60)
 
         def second() -> grpc.RpcError:
-            return _refused(lambda: stub.UploadVoice(iter([]), timeout=20))
+            return refused(lambda: stub.UploadVoice(iter([]), timeout=20))
 
         # Until the first one has arrived, an empty upload is a bad one.
-        assert wait_until(lambda: _reason(second()) == "TOO_MANY_UPLOADS")
+        assert wait_until(lambda: reason_of(second()) == "TOO_MANY_UPLOADS")
         error = second()
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert details_of(error)["RetryInfo"].retry_delay.ToMilliseconds() > 0
@@ -289,7 +278,7 @@ def test_an_old_connection_is_left_and_its_calls_finish(tmp_path: Path) -> None:
 def test_a_call_beyond_the_grace_of_its_connection_is_cut(tmp_path: Path) -> None:
     with _server(tmp_path, age_s=0.5, age_grace_s=0.5) as server, server.stub() as stub:
         request = tts_pb2.SynthesizeRequest(text=_LONG[:5000])
-        error = _refused(lambda: list(stub.Synthesize(request, timeout=20)))
+        error = refused(lambda: list(stub.Synthesize(request, timeout=20)))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert speak(stub, text="Hm").frames
 

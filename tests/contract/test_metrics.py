@@ -37,14 +37,8 @@ _VOICE = "secret-voice"
 _REQUEST_ID = "req-8731-abc"
 
 
-def metrics_url(server: ServerProcess) -> str:
-    match = re.search(r'"url": "(http://[^"]+)"', server.log)
-    assert match is not None
-    return match[1]
-
-
 def scrape(server: ServerProcess) -> str:
-    with urllib.request.urlopen(metrics_url(server), timeout=10) as response:
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
         return str(response.read().decode())
 
 
@@ -272,20 +266,20 @@ def _get(url: str, path: str, method: str = "GET") -> tuple[int, dict[str, str],
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/favicon.ico", "/metrics/../etc/passwd", "//"])
 def test_there_is_no_other_page(server: ServerProcess, path: str) -> None:
-    status, _, body = _get(metrics_url(server), path)
+    status, _, body = _get(server.metrics_url, path)
     assert status == 404
     assert "tts_" not in body
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "TRACE"])
 def test_nothing_but_reading_is_possible(server: ServerProcess, method: str) -> None:
-    assert _get(metrics_url(server), "/metrics", method)[0] == 501
+    assert _get(server.metrics_url, "/metrics", method)[0] == 501
 
 
 def test_the_page_is_what_prometheus_reads_and_tells_no_versions_of_libraries(
     server: ServerProcess,
 ) -> None:
-    status, headers, body = _get(metrics_url(server), "/metrics")
+    status, headers, body = _get(server.metrics_url, "/metrics")
     assert status == 200
     assert headers["Content-Type"].startswith("text/plain; version=")
     assert "Python" not in headers["Server"]
@@ -295,7 +289,7 @@ def test_the_page_is_what_prometheus_reads_and_tells_no_versions_of_libraries(
 def test_readers_who_say_nothing_are_bounded_and_hold_up_nobody_for_long(
     server: ServerProcess,
 ) -> None:
-    address = urlsplit(metrics_url(server))
+    address = urlsplit(server.metrics_url)
     with ExitStack() as stack:
         silent = [
             stack.enter_context(socket.create_connection((address.hostname, address.port), 10))
@@ -310,7 +304,7 @@ def test_readers_who_say_nothing_are_bounded_and_hold_up_nobody_for_long(
         end_s = time.monotonic() + 20
         while True:
             try:
-                assert _get(metrics_url(server), "/metrics")[0] == 200
+                assert _get(server.metrics_url, "/metrics")[0] == 200
                 break
             except (OSError, http.client.HTTPException):
                 assert time.monotonic() < end_s, "nobody is served any more"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.contract.test_metrics import metrics_url, scrape, speak_twice
+from tests.contract.test_metrics import scrape, speak_twice
 from tests.metric_queries import (
     ALERTS,
     CONFIGURATION,
@@ -96,7 +96,7 @@ def prometheus(
     configuration = yaml.safe_load(CONFIGURATION.read_text())
     configuration["global"] = {"scrape_interval": "250ms", "evaluation_interval": "250ms"}
     (job,) = configuration["scrape_configs"]
-    job["static_configs"] = [{"targets": [urlsplit(metrics_url(server)).netloc]}]
+    job["static_configs"] = [{"targets": [urlsplit(server.metrics_url).netloc]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     (folder / ALERTS.name).write_text(ALERTS.read_text())
     log = folder / "log"

@@ -15,7 +15,7 @@ from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.audio_files import AudioFileKind, audio_file, tone
 from tests.human_speech import speech
 from tests.server_process import ServerProcess, running_server
-from tests.speech import details_of, speak
+from tests.speech import details_of, reason_of, refused, speak
 
 _RATE_HZ = 22_050
 
@@ -36,21 +36,10 @@ def upload_parts(
             yield tts_pb2.UploadVoiceRequest(data=data[start : start + (1 << 16)])
 
 
-def _refused(call: Any) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
-
-
 def _fields(error: grpc.RpcError) -> list[str]:
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error
     bad: Any = details_of(error)["BadRequest"]
     return [violation.field for violation in bad.field_violations]
-
-
-def _reason(error: grpc.RpcError) -> str:
-    info: Any = details_of(error)["ErrorInfo"]
-    return str(info.reason)
 
 
 @pytest.fixture
@@ -91,7 +80,7 @@ def test_a_voice_is_stored_spoken_with_and_deleted(
         lambda: speak(stub, text="Gone", voice="anna-one"),
         lambda: stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice="anna-one")),
     ):
-        assert _refused(call).code() is grpc.StatusCode.NOT_FOUND
+        assert refused(call).code() is grpc.StatusCode.NOT_FOUND
     kept = [
         path
         for path in Path(tone_server.data_dir).rglob("*")
@@ -138,9 +127,9 @@ def test_styles_are_kept_apart(stub: tts_pb2_grpc.TextToSpeechStub) -> None:
         ).data
 
     assert spoken("") == spoken("neutral") != spoken("cheerful")
-    error = _refused(lambda: speak(stub, text="x", voice=voice.id, style="sad"))
+    error = refused(lambda: speak(stub, text="x", voice=voice.id, style="sad"))
     assert _fields(error) == ["style"]
-    error = _refused(lambda: speak(stub, text="x", voice="tone-low", style="neutral"))
+    error = refused(lambda: speak(stub, text="x", voice="tone-low", style="neutral"))
     assert _fields(error) == ["style"]
     stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice=voice.id))
 
@@ -177,18 +166,18 @@ def test_of_two_uploads_of_an_id_one_wins(stub: tts_pb2_grpc.TextToSpeechStub) -
     ["../x", "..%2f", "CON", "con", "😀", "a" * 300, "Zoë", "Zoe", "a--b", "-a", "a/b", "."],
 )
 def test_no_id_leaves_the_store(stub: tts_pb2_grpc.TextToSpeechStub, voice_id: str) -> None:
-    error = _refused(lambda: stub.UploadVoice(upload_parts(_recording(), voice_id=voice_id)))
+    error = refused(lambda: stub.UploadVoice(upload_parts(_recording(), voice_id=voice_id)))
     assert _fields(error) == ["metadata.voice_id"]
 
 
 def test_an_engines_voice_is_neither_replaced_nor_deleted(
     stub: tts_pb2_grpc.TextToSpeechStub,
 ) -> None:
-    error = _refused(lambda: stub.UploadVoice(upload_parts(_recording(), voice_id="tone-low")))
+    error = refused(lambda: stub.UploadVoice(upload_parts(_recording(), voice_id="tone-low")))
     assert error.code() is grpc.StatusCode.ALREADY_EXISTS
-    error = _refused(lambda: stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice="tone-low")))
+    error = refused(lambda: stub.DeleteVoice(tts_pb2.DeleteVoiceRequest(voice="tone-low")))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert _reason(error) == "ENGINE_VOICE"
+    assert reason_of(error) == "ENGINE_VOICE"
 
 
 def _message(**part: Any) -> tts_pb2.UploadVoiceRequest:
@@ -218,7 +207,7 @@ _META = tts_pb2.VoiceMetadata(display_name="Anna", language="en")
 def test_parts_out_of_place_are_refused(
     stub: tts_pb2_grpc.TextToSpeechStub, messages: list[tts_pb2.UploadVoiceRequest], field: str
 ) -> None:
-    assert _fields(_refused(lambda: stub.UploadVoice(iter(messages)))) == [field]
+    assert _fields(refused(lambda: stub.UploadVoice(iter(messages)))) == [field]
 
 
 @pytest.mark.parametrize(
@@ -235,9 +224,9 @@ def test_parts_out_of_place_are_refused(
 def test_recordings_that_cant_be_used_are_refused_with_the_reason(
     stub: tts_pb2_grpc.TextToSpeechStub, recording: Callable[[], bytes], reason: str
 ) -> None:
-    error = _refused(lambda: stub.UploadVoice(upload_parts(recording())))
+    error = refused(lambda: stub.UploadVoice(upload_parts(recording())))
     assert _fields(error) == ["recording"]
-    assert _reason(error) == reason
+    assert reason_of(error) == reason
 
 
 def _wav(samples: NDArray[np.floating]) -> bytes:
@@ -261,25 +250,25 @@ def test_consent_is_demanded_and_checked(strict_server: ServerProcess) -> None:
         consent.person, consent.statement, consent.attested_by = "Anna", "I agree.", "Ben"
         consent.consent_time.FromSeconds(second)
     with strict_server.stub() as stub:
-        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x")))
+        error = refused(lambda: stub.UploadVoice(upload_parts(b"x")))
         assert _fields(error) == ["metadata.consent"]
-        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=future)))
+        error = refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=future)))
         assert _fields(error) == ["metadata.consent.consent_time"]
         half = tts_pb2.Consent(person="Anna")
-        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=half)))
+        error = refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=half)))
         assert _fields(error) == [
             "metadata.consent.statement",
             "metadata.consent.attested_by",
             "metadata.consent.consent_time",
         ]
-        error = _refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=past)))
-        assert _reason(error) == "NOT_AUDIO"
+        error = refused(lambda: stub.UploadVoice(upload_parts(b"x", consent=past)))
+        assert reason_of(error) == "NOT_AUDIO"
         # Refused the moment the cap is passed, with most of it not sent.
-        error = _refused(lambda: stub.UploadVoice(upload_parts(bytes(64 << 20), consent=past)))
-        assert _reason(error) == "TOO_LARGE"
+        error = refused(lambda: stub.UploadVoice(upload_parts(bytes(64 << 20), consent=past)))
+        assert reason_of(error) == "TOO_LARGE"
         many = {"a": b"x", "b": b"x", "c": b"x"}
-        error = _refused(lambda: stub.UploadVoice(upload_parts(many, consent=past)))
-        assert _reason(error) == "TOO_MANY_RECORDINGS"
+        error = refused(lambda: stub.UploadVoice(upload_parts(many, consent=past)))
+        assert reason_of(error) == "TOO_MANY_RECORDINGS"
         assert list((strict_server.data_dir / "spool").iterdir()) == []
 
 
@@ -290,9 +279,9 @@ def test_without_an_engine_that_clones_a_voice_waits_for_one(tmp_path: Path) -> 
         ).voice
         assert voice.engine == ""
         assert list(voice.languages) == ["en-US"]
-        error = _refused(lambda: speak(stub, text="Hello", voice="patient"))
+        error = refused(lambda: speak(stub, text="Hello", voice="patient"))
         assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert _reason(error) == "NO_CLONING_ENGINE"
+        assert reason_of(error) == "NO_CLONING_ENGINE"
 
     with running_server(tmp_path, "--engine", "tone") as server, server.stub() as stub:
         assert stub.GetVoice(tts_pb2.GetVoiceRequest(voice="patient")).voice.engine == "tone"

@@ -1,7 +1,7 @@
 """XTTS behind the public contract: a tiny random model and the real Piper in one server."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.util import find_spec
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ from tests.contract.test_voices import upload_parts
 from tests.human_speech import SAMPLE_RATE_HZ as RECORDING_HZ
 from tests.human_speech import speech
 from tests.server_process import ServerProcess, running_server
-from tests.speech import Speech, details_of, speak
+from tests.speech import Speech, all_at_once, details_of, speak
 from tests.xtts_checkpoint import TINY, write_checkpoint
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def test_an_uploaded_voice_speaks_two_languages_beside_piper(
                 stub, text=texts[case[0]], voice=voice, language=language, encoding=encoding
             )
 
-    for (who, encoding), own in zip(cases, _all_at_once(ask, cases), strict=True):
+    for (who, encoding), own in zip(cases, all_at_once(ask, cases), strict=True):
         assert (own.header.engine, own.header.voice, own.header.language) == who
         assert own.summary.audio_ms > 1_000
         _assert_decodes_to_its_length(own, encoding, tools)
@@ -217,14 +216,9 @@ def test_sixteen_callers_hear_what_each_would_hear_alone(server: ServerProcess) 
 
     alone = [ask(n) for n in range(16)]
     assert len({one.data for one in alone}) == 16
-    together = _all_at_once(ask, range(16))
+    together = all_at_once(ask, range(16))
     for one, other in zip(alone, together, strict=True):
         _assert_alike(one, other)
-
-
-def _all_at_once(ask: Any, cases: Sequence[Any]) -> list[Any]:
-    with ThreadPoolExecutor(len(cases)) as pool:
-        return list(pool.map(ask, cases))
 
 
 def _mix(weights: dict[str, float]) -> list[tts_pb2.VoiceShare]:
@@ -336,7 +330,7 @@ def test_callers_who_leave_give_their_places_back(server: ServerProcess) -> None
         with server.stub() as stub:
             return speak(stub, text="There is room again.", voice="anna", language="en")
 
-    assert all(own.summary.audio_ms > 0 for own in _all_at_once(ask, range(16)))
+    assert all(own.summary.audio_ms > 0 for own in all_at_once(ask, range(16)))
 
 
 def test_more_callers_than_places_are_told_to_come_back(small_server: ServerProcess) -> None:
@@ -347,7 +341,7 @@ def test_more_callers_than_places_are_told_to_come_back(small_server: ServerProc
             except grpc.RpcError as error:
                 return error
 
-    results = _all_at_once(ask, [_long_request(n) for n in range(12)])
+    results = all_at_once(ask, [_long_request(n) for n in range(12)])
     refused = [result for result in results if isinstance(result, grpc.RpcError)]
     served = [result for result in results if not isinstance(result, grpc.RpcError)]
     assert len(served) >= 4
@@ -359,7 +353,7 @@ def test_more_callers_than_places_are_told_to_come_back(small_server: ServerProc
         assert retry.retry_delay.ToMilliseconds() > 0
         trailers = {entry.key: entry.value for entry in error.trailing_metadata() or ()}
         assert int(trailers["grpc-retry-pushback-ms"]) > 0
-    within = _all_at_once(ask, [tts_pb2.SynthesizeRequest(text="And now?")] * 4)
+    within = all_at_once(ask, [tts_pb2.SynthesizeRequest(text="And now?")] * 4)
     assert all(events[-1].HasField("summary") for events in within)
 
 
@@ -368,8 +362,8 @@ def test_a_killed_worker_ends_its_calls_and_nobody_elses(server: ServerProcess) 
         piper = stub.Synthesize(tts_pb2.SynthesizeRequest(text=_LONG * 4, voice=_PIPER_VOICE))
         piper_events = _begun(piper)
         calls = [stub.Synthesize(_long_request(n, "anna"), timeout=60) for n in range(6)]
-        events = _all_at_once(_begun, calls)
-        _worker(server, "xtts").kill()
+        events = all_at_once(_begun, calls)
+        server.worker("xtts").kill()
         for call, own in zip(calls, events, strict=True):
             with pytest.raises(grpc.RpcError) as caught:
                 own.extend(call)
@@ -379,13 +373,8 @@ def test_a_killed_worker_ends_its_calls_and_nobody_elses(server: ServerProcess) 
         speak(stub, text="Piper is still here.", voice=_PIPER_VOICE)
         piper_events.extend(piper)
         assert piper_events[-1].HasField("summary")
-        _all_at_once(lambda voice: speak(stub, text="And back.", voice=voice), ["anna"] * 6)
-    assert _worker(server, "piper").is_running()
-
-
-def _worker(server: ServerProcess, engine: str) -> psutil.Process:
-    (worker,) = [one for one in server.workers() if f"--engine={engine}" in one.cmdline()]
-    return worker
+        all_at_once(lambda voice: speak(stub, text="And back.", voice=voice), ["anna"] * 6)
+    assert server.worker("piper").is_running()
 
 
 def test_without_a_model_the_server_says_how_to_get_one(tmp_path: Path) -> None:

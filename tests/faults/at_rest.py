@@ -23,7 +23,6 @@ __all__ = ["QUIET_METRICS", "Holdings", "at_rest", "holdings", "spooled_files"]
 # What a server needs in its environment to be looked at.
 QUIET_METRICS = {"TTS_METRICS_LISTEN": "127.0.0.1:0"}
 
-_METRICS_URL = re.compile(r'"url": "(http://[^"]+/metrics)"')
 _SERIES = re.compile(r"^(tts_[a-z_]+)(?:\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
 # gRPC keeps threads of its own that come with work and go some time after it; the pools of the
 # front and the workers grow to their bounds and stay.
@@ -160,10 +159,9 @@ def _look(server: ServerProcess) -> Holdings | None:
 
 def _figures(server: ServerProcess) -> Mapping[str, float]:
     """The server's metrics by name, those of all labels added up."""
-    match = _METRICS_URL.search(server.log)
-    if match is None:
+    if not server.metrics_url:
         raise RuntimeError("the server has no metrics; start it with QUIET_METRICS")
-    with urllib.request.urlopen(match[1], timeout=10) as response:
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as response:
         page = response.read().decode()
     figures: defaultdict[str, float] = defaultdict(float)
     for name, value in _SERIES.findall(page):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -69,11 +68,6 @@ def _refusal(
     return caught.value.code(), details["ErrorInfo"].reason, delay_ms
 
 
-def _worker(server: ServerProcess, engine: str) -> psutil.Process:
-    (worker,) = (w for w in server.workers() if f"--engine={engine}" in w.cmdline())
-    return worker
-
-
 def _health(server: ServerProcess) -> dict[str, int]:
     with grpc.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -94,7 +88,7 @@ def _states(stub: tts_pb2_grpc.TextToSpeechStub) -> dict[str, str]:
 def test_no_sound_is_no_answer_and_is_not_kept(
     server: ServerProcess, stub: tts_pb2_grpc.TextToSpeechStub
 ) -> None:
-    before, worker = _tone(stub, "As ever"), _worker(server, "tone")
+    before, worker = _tone(stub, "As ever"), server.worker("tone")
     for bad in "∅∞∅":
         text = f"This is {bad} not kept"
         code, reason, _ = _refusal(stub, text)
@@ -109,15 +103,15 @@ def test_no_sound_is_no_answer_and_is_not_kept(
 def test_a_hung_call_ends_and_the_next_one_is_served(
     server: ServerProcess, stub: tts_pb2_grpc.TextToSpeechStub
 ) -> None:
-    before, worker = _tone(stub, "As ever"), _worker(server, "tone")
-    piper = _worker(server, "piper")
+    before, worker = _tone(stub, "As ever"), server.worker("tone")
+    piper = server.worker("piper")
     code, reason, retry_ms = _refusal(stub, "Hang on ⏸ and on")
     assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "WORKER_LOST")
     assert retry_ms > 0
     assert _tone(stub, "As ever") == before
     assert not worker.is_running()
     speak(stub, text="I never noticed.", voice=_PIPER_VOICE)
-    assert _worker(server, "piper") == piper
+    assert server.worker("piper") == piper
 
 
 def test_a_text_that_ends_workers_is_refused_and_no_other_is(
@@ -143,7 +137,7 @@ def test_an_engine_that_fails_again_and_again_is_not_waited_for(
     assert set(_health(server).values()) == {_SERVING}
     temporary = _temporary(server.data_dir.parent)
     temporary.rename(temporary.with_name("gone"))
-    _worker(server, "piper").kill()
+    server.worker("piper").kill()
     assert wait_until(lambda: _states(stub)["piper"] == "BROKEN", 30)
     assert _health(server) == {
         "": _SERVING,
@@ -157,7 +151,7 @@ def test_an_engine_that_fails_again_and_again_is_not_waited_for(
         assert retry_ms >= 1000
     assert _tone(stub, "As ever") == before
 
-    _worker(server, "tone").kill()
+    server.worker("tone").kill()
     assert wait_until(lambda: _states(stub)["tone"] == "BROKEN", 30)
     assert set(_health(server).values()) == {_NOT_SERVING}
 
