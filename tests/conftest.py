@@ -1,8 +1,9 @@
 """Servers that are shared by all tests that don't harm them."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import psutil
 import pytest
 
 from tests.server_process import ServerProcess, running_server
@@ -35,3 +36,12 @@ def tone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
     """A server with the deterministic engine alone, as fast as it goes."""
     with running_server(tmp_path_factory.mktemp("tone-server"), "--engine", "tone") as server:
         yield server
+
+
+@pytest.fixture
+async def no_process_stays() -> AsyncIterator[None]:
+    """Looks after the test whether all processes that it started are gone."""
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    yield
+    after = psutil.Process().children(recursive=True)
+    assert {process.pid for process in after} <= before, "zombies count"

@@ -1,6 +1,8 @@
 """Certificates and tokens for tests, made afresh, and servers that ask for them."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -202,3 +204,14 @@ def log_line(server: ServerProcess, request_id: str) -> dict[str, Any]:
                 return line
         time.sleep(0.02)
     raise AssertionError(f"no line of {request_id}")
+
+
+def grpcurl(server: ServerProcess, *options: str, verb: str) -> "subprocess.CompletedProcess[str]":
+    """Runs grpcurl, which says `verb` to the server: a method, or `list`."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "grpcurl", *options, server.address, verb],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

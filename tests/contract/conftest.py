@@ -88,3 +88,13 @@ def tls_server(
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
     return Tools(tmp_path)
+
+
+@pytest.fixture
+def no_players(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that is all of PATH: what a test puts there is all that is installed."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("TTS_CLIENT_SERVER", raising=False)
+    return folder

@@ -12,21 +12,13 @@ from tests.contract.client_server import (
 )
 from tts_client.command.player import PLAYERS, Player
 
+pytestmark = pytest.mark.usefixtures("no_players")
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_players(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder that is all of PATH: what a test puts there is all that is installed."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.delenv("TTS_CLIENT_SERVER", raising=False)
-    return folder
 
 
 def test_playing_begins_before_the_speech_is_complete(

@@ -23,6 +23,7 @@ from tests.identity import (
     Tokens,
     asking_server,
     bearer,
+    grpcurl,
     log_line,
     log_lines,
     stub_over,
@@ -116,10 +117,10 @@ def test_grpcurl_speaks_over_tls(
 ) -> None:
     words = ("-cacert", str(authority.path), "-d", '{"text": "Hi"}')
     method = "tts.v1.TextToSpeech/Synthesize"
-    bare = _grpcurl(tls_server, *words, method=method)
+    bare = grpcurl(tls_server, *words, verb=method)
     assert "send a valid token" in bare.stderr
     header = f"authorization: Bearer {tokens.texts['speaker']}"
-    assert '"summary"' in _grpcurl(tls_server, *words, "-H", header, method=method).stdout
+    assert '"summary"' in grpcurl(tls_server, *words, "-H", header, verb=method).stdout
 
 
 # The clients that a server with `client_ca_file` sends away in the handshake.
@@ -197,7 +198,7 @@ def test_grpcurl_speaks_by_its_certificate(
     pair = authority.issue("client", "shop.internal")
     words = ("-cacert", str(authority.path), "-cert", str(pair.certificate), "-key", str(pair.key))
     method = "tts.v1.TextToSpeech/Synthesize"
-    answer = _grpcurl(mtls_server, *words, "-d", '{"text": "Hi"}', method=method)
+    answer = grpcurl(mtls_server, *words, "-d", '{"text": "Hi"}', verb=method)
     assert '"summary"' in answer.stdout, answer.stderr
 
 
@@ -331,15 +332,3 @@ def _shown(server: ServerProcess) -> str:
         certificate = secure.getpeercert(binary_form=True)
     assert certificate is not None
     return ssl.DER_cert_to_PEM_cert(certificate).strip()
-
-
-def _grpcurl(
-    server: ServerProcess, *options: str, method: str
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [Path(sys.executable).parent / "grpcurl", *options, server.address, method],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )

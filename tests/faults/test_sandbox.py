@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,13 +26,7 @@ from tests.audio_files import AudioFileKind, audio_file, tone
 
 _LIMITS = SandboxLimits(cpu_s=5, wall_s=20)
 
-
-@pytest.fixture(autouse=True)
-async def no_process_stays() -> AsyncIterator[None]:
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
-    yield
-    after = psutil.Process().children(recursive=True)
-    assert {process.pid for process in after} <= before, "zombies count"
+pytestmark = pytest.mark.usefixtures("no_process_stays")
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -6,7 +6,6 @@ import os
 import struct
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,13 +22,7 @@ _TIGHT_LIMITS = SandboxLimits(cpu_s=10, wall_s=30, memory_bytes=32 * _MIB)
 _BULK_LIMITS = SandboxLimits(cpu_s=60, wall_s=110, memory_bytes=256 * _MIB)
 _CANARY_HZ = 3000.0
 
-
-@pytest.fixture(autouse=True)
-async def no_process_stays() -> AsyncIterator[None]:
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
-    yield
-    after = psutil.Process().children(recursive=True)
-    assert {process.pid for process in after} <= before, "zombies count"
+pytestmark = pytest.mark.usefixtures("no_process_stays")
 
 
 async def _run(
