@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from protos.engine.v1 import engine_pb2, engine_pb2_grpc
 from tts_service.engines.base import (
@@ -33,6 +34,7 @@ class _Engine:
 
     def __init__(self, refusal: Exception | None = None, together: int = 1) -> None:
         self.jobs: list[RenderJob] = []
+        self.recordings: list[tuple[list[float], int, str]] = []
         self._refusal = refusal
         self._all_are_here = threading.Barrier(together, timeout=10)
 
@@ -56,6 +58,10 @@ class _Engine:
         if self._refusal is not None:
             raise self._refusal
         return _Render(self._all_are_here)
+
+    def embed(self, samples: NDArray[np.float32], sample_rate_hz: int, language: str) -> bytes:
+        self.recordings.append((samples.tolist(), sample_rate_hz, language))
+        return b"anna"
 
     def close(self) -> None:
         pass
@@ -102,6 +108,18 @@ async def _rate_hz(connection: Connection, job: SegmentJob) -> int:
         samples = [len(audio.samples) async for audio in stream.audio]
     assert samples == [1]
     return stream.sample_rate_hz
+
+
+async def test_a_recording_arrives_whole() -> None:
+    engine = _Engine()
+    # More than one message has room for.
+    samples = np.tile(np.array([0, 1, -1, 16384, 32767, -32768], np.int16), 100_000)
+    async with _connected(engine) as connection:
+        made = await connection.embed(samples, sample_rate_hz=24_000, language="en-GB")
+    assert (made.embedding, made.model_fingerprint) == (b"anna", "m1")
+    ((heard, rate_hz, language),) = engine.recordings
+    assert heard == [0.0, 1 / 32768, -1 / 32768, 0.5, 32767 / 32768, -1.0] * 100_000
+    assert (rate_hz, language) == (24_000, "en-GB")
 
 
 async def test_a_job_arrives_whole() -> None:
