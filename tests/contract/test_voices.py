@@ -272,6 +272,28 @@ def test_consent_is_demanded_and_checked(strict_server: ServerProcess) -> None:
         assert list((strict_server.data_dir / "spool").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "SILENT"),
+        ({"TTS_UPLOADS__PREPARE_MEMORY_BYTES": str(1 << 28)}, "NOT_AUDIO"),
+        ({"TTS_UPLOADS__PREPARE_TIMEOUT_S": "0.1"}, "NOT_AUDIO"),
+    ],
+    ids=["plenty", "little memory", "little time"],
+)
+def test_preparing_takes_no_more_than_it_is_given(
+    tmp_path: Path, settings: dict[str, str], reason: str
+) -> None:
+    ten_minutes = audio_file(AudioFileKind.FLAC, np.zeros(599 * 48_000, np.float32), 48_000)
+    with (
+        running_server(tmp_path, "--engine", "tone", environment=settings) as server,
+        server.stub() as stub,
+    ):
+        error = refused(lambda: stub.UploadVoice(upload_parts(ten_minutes)))
+        assert reason_of(error) == reason
+        assert ("preparation died" in server.log) == (reason == "NOT_AUDIO")
+
+
 def test_without_an_engine_that_clones_a_voice_waits_for_one(tmp_path: Path) -> None:
     with running_server(tmp_path) as server, server.stub() as stub:
         voice = stub.UploadVoice(
