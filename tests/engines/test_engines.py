@@ -1,6 +1,7 @@
 """The engines behind the `Engine` seam, each under the same rules."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from onnxruntime import InferenceSession
 
+from tts_service.config import PiperSettings
 from tts_service.engines.base import (
     EmbeddingError,
     Engine,
@@ -118,6 +120,15 @@ def test_a_mix_of_tones_is_their_weighted_mean() -> None:
         peak_hz(mix=(VoiceShare("tone-low", b"", 1.0), VoiceShare("nobody", b"", 1.0)))
     with pytest.raises(EmbeddingError):
         peak_hz(mix=(VoiceShare("tone-low", b"", 1.0), VoiceShare("", b"not one", 1.0)))
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 3])
+def test_piper_renders_as_much_at_once_as_is_set(tmp_path: Path, at_once: int) -> None:
+    piper = PiperSettings(concurrent_renders=at_once)
+    engine = find_engine("piper")(**piper.options(tmp_path))
+    expected = at_once or len(os.sched_getaffinity(0))
+    assert engine.describe().max_concurrent_renders == expected
+    engine.close()
 
 
 def test_a_piper_run_is_ended_in_its_midst(monkeypatch: pytest.MonkeyPatch) -> None:
