@@ -33,8 +33,8 @@ import psutil
 
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.faults.at_rest import QUIET_METRICS, holdings
+from tests.faulty_network import Way, faulty_network
 from tests.server_process import ServerProcess, running_server
-from tests.slow_network import slow_network
 
 SENTENCE = "Your table by the window is ready for you."
 TEXT_CHARACTERS = 5000
@@ -164,9 +164,10 @@ def _environment(readers: int) -> dict[str, str]:
 async def _measure(server: ServerProcess, name: str, options: argparse.Namespace) -> Measured:
     firsts: dict[str, list[float]] = {}
     turn_ratios: list[float] = []
+    way = Way(bytes_per_s=options.bytes_per_s)
     async with (
         grpc.aio.insecure_channel(server.address) as channel,
-        slow_network(server.address, options.bytes_per_s) as network,
+        faulty_network(server.address, to_client=way, is_thin=True) as network,
     ):
         other = _Other(server, tts_pb2_grpc.TextToSpeechStub(channel))
         await other.asks(1)  # warm
