@@ -24,9 +24,10 @@ __all__ = ["QUIET_METRICS", "Holdings", "at_rest", "holdings", "spooled_files"]
 QUIET_METRICS = {"TTS_METRICS_LISTEN": "127.0.0.1:0"}
 
 _SERIES = re.compile(r"^(tts_[a-z_]+)(?:\{[^}]*\})? ([0-9.e+-]+)$", re.MULTILINE)
-# gRPC keeps threads of its own that come with work and go some time after it; the pools of the
-# front and the workers grow to their bounds and stay.
-_THREAD_SLACK = 8
+# The front's pools grow to their bounds and stay: asyncio's own to cores + 4, those that encode to
+# the cores, the cache's to 5. gRPC keeps threads of its own that come with work and go some time
+# after it.
+_THREAD_SLACK = 4 + 2 * (os.cpu_count() or 1) + 5 + 4
 # Each thread that reads the cache has the three files of its database open, for good.
 _FRONT_FD_SLACK = 9
 # What allocators keep of what was freed. Growth over many rounds is another matter: see the
