@@ -124,12 +124,12 @@ async def test_those_who_were_promised_a_place_find_one_though_all_come_at_once(
     gate = _gate(clock, slots=4, queue_limit=0)
     await _render(gate, clock, 0.4)
     places = [await gate.enter(_caller(f"a{number}")) for number in range(4)]
-    names = [f"r{number}" for number in range(5)]
+    names = [f"r{number}" for number in range(9)]
     hints_ms = [(await _refused(gate, _caller(name))).retry_after_ms for name in names]
     clock.now_s += max(hints_ms) / 1000
-    places += [await gate.enter(_caller(name)) for name in names[:4]]
-    await _refused(gate, _caller(names[4]))  # twice as many calls as the engine does well
-    assert gate.active == gate.open == 8
+    places += [await gate.enter(_caller(name)) for name in names[:8]]
+    await _refused(gate, _caller(names[8]))  # three times as many calls as the engine does well
+    assert gate.active == gate.open == 12
 
 
 async def test_who_leaves_the_line_as_its_turn_comes_gives_the_place_back() -> None:
