@@ -12,10 +12,9 @@ A crowd comes first, so that pools, caches and allocators are as large as they g
 a quarter of the time, Theil-Sen slopes with 99 % intervals say whether a figure grows (`slope.py`).
 A worker's figures count by its lives, each without its first three minutes. In the first half only
 the tones' worker is struck and in the second only Piper's: a slow leak shows in a worker that lives
-for long. The exit status is 1
-if a byte was wrong, a call ended with a status that it may not, something is still held in the end,
-or a figure grows for certain and by more than its bound. Memory is judged after ten minutes and
-more. Linux only.
+for long. The exit status is 1 if a byte was wrong, a call ended with a status that it may not,
+something is still held in the end, or a figure grows for certain and by more than its bound. Memory
+is judged after ten minutes and more. Linux only.
 """
 
 import argparse

@@ -20,7 +20,7 @@ from soak_known import Known, Wrong, digest
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.faults.matrix_calls import recording
 from tests.faulty_network import Way
-from tests.speech import details_of
+from tests.speech import reason_of
 
 __all__ = ["ENCODINGS", "Caller"]
 
@@ -337,7 +337,7 @@ def _reason(error: grpc.RpcError) -> str:
             return ""
     except (ValueError, DecodeError):
         return ""
-    return str(details_of(error)["ErrorInfo"].reason)  # type: ignore[attr-defined]
+    return reason_of(error)
 
 
 def _decode(data: bytes) -> None:

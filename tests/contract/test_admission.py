@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.tts.v1 import tts_pb2, tts_pb2_grpc
 from tests.contract.test_cache import is_kept
 from tests.server_process import ServerProcess, running_server
-from tests.speech import details_of, speak
+from tests.speech import details_of, refused, speak
 from tests.waiting import wait_until
 from tts_client import Client, RetryPolicy
 
@@ -57,10 +57,9 @@ def _callers(stub: tts_pb2_grpc.TextToSpeechStub, count: int) -> Iterator[list[A
 
 
 def _refusal(ask: Callable[[], object]) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        ask()
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    return caught.value
+    error = refused(ask)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return error
 
 
 def _pushback(error: Any) -> str:
